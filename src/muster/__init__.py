@@ -1,0 +1,1 @@
+"""Muster: rule-based cohorts of leads, contacts and customers that stay right while records change."""

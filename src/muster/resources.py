@@ -1,0 +1,62 @@
+"""Opens MongoDB and Redis, once per process: for the API, the workers, the watcher and the command line."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from beanie import Document, init_beanie
+from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorDatabase
+from redis.asyncio import Redis
+
+from muster.cohorts.documents import DOCUMENTS as COHORTS
+from muster.errors import StartError
+from muster.jobs.documents import DOCUMENTS as JOBS
+from muster.projects.documents import DOCUMENTS as PROJECTS
+from muster.records.documents import DOCUMENTS as RECORDS
+from muster.settings import Settings
+
+DOCUMENTS: Sequence[type[Document]] = (*PROJECTS, *RECORDS, *JOBS, *COHORTS)
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a process holds open."""
+
+    settings: Settings
+    mongodb: AsyncIOMotorClient[dict[str, Any]]
+    database: AsyncIOMotorDatabase[dict[str, Any]]
+    redis: Redis
+
+
+def open_mongodb(settings: Settings) -> AsyncIOMotorClient[dict[str, Any]]:
+    """A client on the configured server: aware datetimes, majority writes, retried once by the driver."""
+    if settings.mongodb_uri is None:
+        raise StartError("MUSTER_MONGODB_URI is not set; `muster up` starts an embedded MongoDB and sets it.")
+    return AsyncIOMotorClient(
+        settings.mongodb_uri.get_secret_value(),
+        tz_aware=True,
+        w="majority",
+        retryWrites=True,
+        serverSelectionTimeoutMS=10_000,
+        appname="muster",
+    )
+
+
+@asynccontextmanager
+async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
+    """Open everything and bind the documents to the database; close it all on the way out.
+
+    Indexes are the migrations' business (`muster migrate`), so that no process builds one by surprise.
+    """
+    if settings.redis_url is None:
+        raise StartError("MUSTER_REDIS_URL is not set; `muster up` starts an embedded Redis and sets it.")
+    mongodb = open_mongodb(settings)
+    redis = Redis.from_url(settings.redis_url.get_secret_value())
+    try:
+        database = mongodb[settings.mongodb_database]
+        await init_beanie(database=database, document_models=list(DOCUMENTS), skip_indexes=True)
+        yield Resources(settings, mongodb, database, redis)
+    finally:
+        await redis.aclose()
+        mongodb.close()

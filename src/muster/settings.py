@@ -1,0 +1,69 @@
+"""Settings: the environment, else `.env.local` in the data folder, else `.env` in the working directory."""
+
+import os
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Everything that can be set, each as `MUSTER_<NAME>`. Secrets are never printed: they are `SecretStr`."""
+
+    model_config = SettingsConfigDict(env_prefix="MUSTER_", extra="ignore", frozen=True)
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    data_dir: Path = Path(".muster")
+    mongodb_uri: SecretStr | None = None
+    mongodb_database: str = "muster"
+    redis_url: SecretStr | None = None
+    attio_api_key: SecretStr | None = None
+    attio_base_url: str = "https://api.attio.com/v2"
+    modal_url: str | None = None
+    modal_key: SecretStr | None = None
+    modal_secret: SecretStr | None = None
+    auth_secret: SecretStr | None = None
+    auth_jwks_url: str | None = None
+    auth_issuer: str = "muster"
+    auth_audience: str = "muster"
+    demo: bool = True
+
+    @property
+    def data_path(self) -> Path:
+        """The data folder as an absolute path."""
+        return self.data_dir.expanduser().absolute()
+
+
+def load_settings() -> Settings:
+    """Read the settings anew.
+
+    The data folder itself may be named only by the environment or `.env`: `.env.local` lies inside it.
+    """
+    data_dir = Settings(_env_file=".env").data_path
+    return Settings(_env_file=(".env", data_dir / ".env.local"), data_dir=data_dir)
+
+
+@cache
+def bundled(kind: Literal["rules", "migrations"]) -> Path:
+    """The folder of the registry and cohort files, or of the migrations.
+
+    In a checkout they stand at the top level, where people edit them; a wheel carries a copy inside the package.
+    """
+    top = Path(__file__).resolve().parents[2]
+    in_checkout = top / {"rules": "rules", "migrations": "alembic-free-migrations"}[kind]
+    if (top / "pyproject.toml").is_file() and in_checkout.is_dir():
+        return in_checkout
+    return Path(__file__).resolve().parent / "bundled" / kind
+
+
+def process_environment(settings: Settings) -> dict[str, str]:
+    """The environment for a child process that shall see exactly these settings."""
+    names = {
+        f"MUSTER_{name.upper()}": value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+        for name, value in settings
+        if value is not None
+    }
+    return {**os.environ, **names, "MUSTER_DEMO": "1" if settings.demo else "0"}

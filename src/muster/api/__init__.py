@@ -1,0 +1,1 @@
+"""What every route shares: errors on the wire, tokens, idempotency, ETags, pages, numbers."""

@@ -1,0 +1,1 @@
+"""Profiles and their parts, the field registry, and bulk import."""

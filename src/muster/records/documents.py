@@ -1,0 +1,55 @@
+"""What is stored of records: profiles, and the definitions of their fields."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, ClassVar
+
+from beanie import Document, PydanticObjectId
+from pymongo import ASCENDING, IndexModel
+
+PartValue = dict[str, Any]
+
+
+class Profile(Document):
+    """Everything known about one person or company of a project.
+
+    A part that a profile has not is absent from the stored document, never null, and so is a field of a part.
+    `_id` is opaque and new whenever a profile is created, also after a deletion. Times are aware UTC, in milliseconds.
+    """
+
+    id: PydanticObjectId
+    project_id: str
+    pii_id: str
+    rev: int  # raised by exactly one with every effective change
+    created_at: datetime
+    updated_at: datetime
+    lead: PartValue | None = None
+    contact: PartValue | None = None
+    customer: PartValue | None = None
+    person: PartValue | None = None
+    company: PartValue | None = None
+
+    class Settings:
+        name = "profiles"
+        indexes: ClassVar[list[Any]] = [
+            IndexModel([("project_id", ASCENDING), ("pii_id", ASCENDING)], name="project_pii_id", unique=True),
+        ]
+
+
+class FieldDefinition(Document):
+    """One field of the registry: "lead.score" and its type. `project_id` is None for the built-in fields."""
+
+    id: PydanticObjectId
+    project_id: str | None = None
+    name: str
+    type: str  # a value of muster.rules.FieldType
+    created_at: datetime
+
+    class Settings:
+        name = "fields"
+        indexes: ClassVar[list[Any]] = [
+            IndexModel([("project_id", ASCENDING), ("name", ASCENDING)], name="project_name", unique=True),
+        ]
+
+
+DOCUMENTS: Sequence[type[Document]] = (Profile, FieldDefinition)

@@ -1,0 +1,227 @@
+"""What is stored of cohorts: the cohort, its members by generation, what changed, and how its runs went."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, ClassVar
+
+from beanie import Document
+from bson import ObjectId, Timestamp
+from pydantic import BaseModel, ConfigDict, Field
+from pymongo import ASCENDING, DESCENDING, IndexModel
+
+
+class Kind(StrEnum):
+    """Dynamic cohorts follow their rule; static ones hold the members they were given."""
+
+    DYNAMIC = "dynamic"
+    STATIC = "static"
+
+
+class State(StrEnum):
+    """Whether the members are what the cohort asks for, are being found, or could not be found."""
+
+    READY = "ready"
+    EVALUATING = "evaluating"
+    FAILED = "failed"
+
+
+class Cause(StrEnum):
+    """Why a profile entered or left."""
+
+    RULE = "rule"
+    RECORD = "record"
+    TIME = "time"
+    MANUAL = "manual"
+    IMPORT = "import"
+
+
+class StoredRule(BaseModel):
+    """A rule as its author wrote it, and what was read from it.
+
+    `tree` is JSON text: a condition tree may nest deeper than a BSON document can.
+    """
+
+    text: str
+    tree: str
+    fields: list[str]
+    entity_scope: list[str]
+    required_parts: list[str]
+    time_dependent: bool
+    time_zone: str
+
+
+class Generation(BaseModel):
+    """The members under one effective rule. `rule` is None for members given by hand."""
+
+    number: int
+    rule: StoredRule | None = None
+    # Raised by the watcher with every row it writes while a run fills the generation: a write to the same document as
+    # the run's switch, so that the two exclude each other and the count that the switch takes is exact.
+    live_writes: int = 0
+
+
+class Evaluation(BaseModel):
+    """How the last full evaluation went. `scanned` counts the profiles that left MongoDB."""
+
+    strategy: str
+    scanned: int
+    matched: int
+    elapsed_ms: float
+    at: datetime
+
+
+class Cohort(Document):
+    """A named group of profiles. `_id` is its number, such as "COH-3"."""
+
+    id: str  # type: ignore[assignment]  # Beanie declares an ObjectId
+    project_id: str
+    owner: str
+    name: str
+    description: str = ""
+    kind: Kind
+    rule: StoredRule | None = None
+    state: State
+    error: str | None = None
+    run: str | None = None  # the job whose result is wanted; another job that ends is superseded
+    active: Generation | None = None  # what readers see
+    filling: Generation | None = None  # what the wanted run writes; nobody reads it
+    last_generation: int = 0
+    member_count: int = 0
+    evaluation: Evaluation | None = None
+    key: str | None = None  # of the file in rules/cohorts that manages it
+    managed_by: str | None = None
+    rev: int = 1
+    created_at: datetime
+    updated_at: datetime
+
+    class Settings:
+        name = "cohorts"
+        indexes: ClassVar[list[Any]] = [
+            IndexModel([("project_id", ASCENDING), ("created_at", ASCENDING), ("_id", ASCENDING)], name="project"),
+            IndexModel(
+                [("project_id", ASCENDING), ("key", ASCENDING)],
+                name="project_key",
+                unique=True,
+                partialFilterExpression={"key": {"$type": "string"}},
+            ),
+        ]
+
+
+def generation_id(cohort_id: str, number: int) -> str:
+    """The name that all rows of a generation carry, such as "COH-3|7"."""
+    return f"{cohort_id}|{number}"
+
+
+def row_id(generation: str, profile: ObjectId) -> str:
+    """The `_id` of a membership: sorted inserts of one generation land side by side."""
+    return f"{generation}|{profile}"
+
+
+class Membership(Document):
+    """One profile in, or out of, one generation. `_id` is "cohort|generation|profile".
+
+    `is_member` false is a tombstone: while a run fills the generation, the watcher's later "no" must outlive the run's
+    earlier "yes". `as_of` is the cluster time of the snapshot that decided.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    id: str  # type: ignore[assignment]  # Beanie declares an ObjectId
+    generation: str
+    profile: ObjectId
+    is_member: bool = Field(alias="in")
+    entered_at: datetime
+    cause: Cause
+    as_of: Timestamp
+
+    class Settings:
+        name = "memberships"
+        indexes: ClassVar[list[Any]] = [
+            IndexModel(
+                [("generation", ASCENDING), ("in", ASCENDING), ("entered_at", ASCENDING), ("profile", ASCENDING)],
+                name="generation_joined",
+            ),
+            IndexModel([("profile", ASCENDING)], name="profile"),
+        ]
+
+
+class Change(Document):
+    """One profile entering or leaving a cohort; only ever appended."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    cohort: str
+    generation: int
+    profile: ObjectId
+    change: str  # "entered" or "left"
+    cause: Cause
+    at: datetime
+    as_of: Timestamp
+
+    class Settings:
+        name = "changes"
+        indexes: ClassVar[list[Any]] = [
+            IndexModel([("cohort", ASCENDING), ("_id", DESCENDING)], name="cohort"),
+            IndexModel([("profile", ASCENDING)], name="profile"),
+        ]
+
+
+class Run(Document):
+    """One full evaluation that became what readers see. `_id` is its job's."""
+
+    id: str  # type: ignore[assignment]  # Beanie declares an ObjectId
+    cohort: str
+    generation: int
+    cause: str
+    rule_text: str | None
+    strategy: str
+    scanned: int
+    matched: int
+    added: int
+    removed: int
+    member_count: int
+    elapsed_ms: float
+    at: datetime
+
+    class Settings:
+        name = "runs"
+        indexes: ClassVar[list[Any]] = [
+            IndexModel([("cohort", ASCENDING), ("at", DESCENDING)], name="cohort"),
+        ]
+
+
+class RegistryVersion(Document):
+    """Raised whenever the watcher must look at the cohorts anew: one small document to read beside every batch."""
+
+    id: str  # type: ignore[assignment]  # always REGISTRY
+    version: int
+
+    class Settings:
+        name = "cohort_registry"
+
+
+REGISTRY = "cohorts"
+
+
+class WatchState(Document):
+    """How far a slice of the change stream has been followed. `_id` is the slice's name, as is its lease's.
+
+    `deployment` is the UUID of the `profiles` collection: a token of another one would be accepted in silence.
+    """
+
+    id: str  # type: ignore[assignment]  # Beanie declares an ObjectId
+    token: dict[str, Any] | None
+    deployment: str
+    saved_at: datetime
+    events: int
+    lag_ms: float  # from the newest applied write to its commit here
+    full_evaluations: int = 0
+    full_evaluation_reason: str | None = None
+    full_evaluation_at: datetime | None = None
+
+    class Settings:
+        name = "watch_states"
+
+
+DOCUMENTS: Sequence[type[Document]] = (Cohort, Membership, Change, Run, RegistryVersion, WatchState)

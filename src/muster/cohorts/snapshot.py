@@ -1,0 +1,43 @@
+"""Reads of one moment: what an evaluation decides on, and the cluster time that orders the decision."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from bson import Timestamp
+from motor.motor_asyncio import AsyncIOMotorClientSession
+
+from muster.cohorts.documents import REGISTRY, RegistryVersion
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Pass `session` to finds and aggregates: they all see the database as of `as_of`.
+
+    `registry_version` is the version of the cohort registry at that moment.
+    """
+
+    session: AsyncIOMotorClientSession
+    as_of: Timestamp
+    registry_version: int
+
+
+@asynccontextmanager
+async def open_snapshot() -> AsyncIterator[Snapshot]:
+    """The newest majority-committed moment, so it holds every write that was acknowledged before the call."""
+    registry = RegistryVersion.get_motor_collection()
+    database = registry.database
+    async with await database.client.start_session(snapshot=True) as session:
+        # A plain command, because only its reply shows the cluster time without reaching into the driver.
+        reply: dict[str, Any] = await database.command(
+            {"find": registry.name, "filter": {"_id": REGISTRY}, "limit": 1}, session=session
+        )
+        cursor = reply["cursor"]
+        version = cursor["firstBatch"][0]["version"] if cursor["firstBatch"] else 0
+        yield Snapshot(session, cursor["atClusterTime"], version)
+
+
+async def raise_registry_version() -> None:
+    """Make the watcher read the cohorts anew before it evaluates anything in a snapshot later than this."""
+    await RegistryVersion.get_motor_collection().update_one({"_id": REGISTRY}, {"$inc": {"version": 1}}, upsert=True)

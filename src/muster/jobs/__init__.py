@@ -1,0 +1,1 @@
+"""Long work: the job document, leases with fences, progress, the doorbell that wakes a worker, the sweep."""

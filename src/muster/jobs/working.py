@@ -1,0 +1,219 @@
+"""Working on a job: claim it, report progress and checkpoints, end it. Whoever lost the lease writes nothing more."""
+
+import asyncio
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from motor.motor_asyncio import AsyncIOMotorClientSession
+from pymongo import ReturnDocument
+from pymongo.errors import PyMongoError
+from redis.exceptions import RedisError
+
+from muster.errors import Conflict, MusterError, NotFound, Unavailable
+from muster.jobs.documents import UNFINISHED, Job, job_from
+
+LEASE_TTL = timedelta(seconds=15)
+MAXIMUM_ATTEMPTS = 3  # in a row that end with a dead worker and without progress
+
+# A missing or null expires_at sorts below every date.
+NO_LIVE_LEASE: dict[str, Any] = {"$lte": ["$lease.expires_at", "$$NOW"]}
+
+log = structlog.get_logger(__name__)
+
+
+class Busy(Conflict):
+    """Somebody else works on the job right now."""
+
+
+class Done(Conflict):
+    """The job has ended, or waits only to be ended by the sweep."""
+
+
+class Cancelled(Conflict):
+    """The owner cancelled the job while we worked on it."""
+
+
+class Fenced(Conflict):
+    """Our lease on the job ran out and somebody else took over: what we still write must not count."""
+
+
+@dataclass
+class Claimed:
+    """A job in work. Set `result` before leaving; every method raises Fenced once the lease is lost."""
+
+    job: Job
+    ttl: timedelta
+    result: dict[str, Any] | None = None
+    _lost: bool = field(default=False, repr=False)
+
+    @property
+    def fence(self) -> int:
+        """The number of this attempt's lease: higher than that of every attempt before."""
+        return self.job.lease.fence
+
+    async def progress(self, done: int, total: int | None = None) -> None:
+        """Report how far the work is. Raises Cancelled when the owner wants no more of it."""
+        ahead = {"$gt": [done, "$furthest"]}
+        found = await self._update(
+            {
+                "progress": {"done": done, "total": "$progress.total" if total is None else total},
+                "furthest": {"$max": ["$furthest", done]},
+                "attempts_since_progress": {"$cond": [ahead, 0, "$attempts_since_progress"]},
+                "rev": {"$add": ["$rev", 1]},
+            }
+        )
+        if found.cancel_requested:
+            raise Cancelled(f"{self.job.id} was cancelled.")
+
+    async def checkpoint(self, value: Any, *, session: AsyncIOMotorClientSession | None = None) -> None:
+        """Keep where the next attempt shall go on: any BSON value, read from `job.checkpoint`. A new one is progress.
+
+        With `session` it stands exactly when the transaction's effects stand.
+        """
+        same = {"$eq": ["$checkpoint", {"$literal": value}]}
+        kept = {
+            "checkpoint": {"$literal": value},
+            "attempts_since_progress": {"$cond": [same, "$attempts_since_progress", 0]},
+        }
+        self.job.checkpoint = (await self._update(kept, session=session)).checkpoint
+
+    async def renew(self, *, session: AsyncIOMotorClientSession | None = None) -> None:
+        """Hold on to the job. Within a transaction: nothing in it stands unless the lease is still ours."""
+        await self._update({}, session=session)
+
+    async def _update(self, values: dict[str, Any], *, session: AsyncIOMotorClientSession | None = None) -> Job:
+        ttl_ms = round(self.ttl / timedelta(milliseconds=1))
+        return await self._write({"lease.expires_at": {"$add": ["$$NOW", ttl_ms]}, **values}, session=session)
+
+    async def _write(self, values: dict[str, Any], *, session: AsyncIOMotorClientSession | None = None) -> Job:
+        """Write under our fence."""
+        found = None
+        if not self._lost:
+            found = await Job.get_motor_collection().find_one_and_update(
+                {"_id": self.job.id, "lease.holder": self.job.lease.holder, "lease.fence": self.fence},
+                [{"$set": values}],
+                return_document=ReturnDocument.AFTER,
+                session=session,
+            )
+        if found is None:
+            self._lost = True
+            raise Fenced(f"{self.job.id} is worked on by somebody else since our lease ran out.")
+        return job_from(found)
+
+    async def _end(self, **values: Any) -> None:
+        """Give the lease back, in the same write as what became of the job. The fence stays."""
+        await self._write({**values, "lease.holder": None, "lease.expires_at": None, "rev": {"$add": ["$rev", 1]}})
+
+    async def _hold(self) -> None:
+        """Renew in the background until cancelled or lost."""
+        while not self._lost:
+            await asyncio.sleep(self.ttl.total_seconds() / 3)
+            try:
+                await self.renew()
+            except Fenced:
+                await log.awarning("Lost the lease on a job", job=self.job.id, fence=self.fence)
+            except PyMongoError as error:  # the lease may still hold when MongoDB is back
+                await log.awarning("Could not renew the lease on a job", job=self.job.id, error=str(error))
+
+
+@asynccontextmanager
+async def claim(job_id: str, *, ttl: timedelta = LEASE_TTL) -> AsyncIterator[Claimed]:
+    """Work on a job, alone. Raises Busy or Done when it is not to be had, NotFound when there is none.
+
+    Leaving normally, the job has succeeded with `claimed.result`. What is raised inside decides otherwise, and is
+    raised on: Cancelled cancels it; a MusterError fails it with its sentence, any other error with a general one;
+    a server that went away (MongoDB, Redis, network) or our own shutdown leaves it to the next attempt.
+    """
+    claimed = Claimed(await _take(job_id, ttl), ttl)
+    holding = asyncio.create_task(claimed._hold())  # noqa: SLF001  the class and its only user are one thing
+    try:
+        yield claimed
+        await _succeed(claimed)
+    except BaseException as error:
+        await _record(claimed, error)
+        raise
+    finally:
+        holding.cancel()
+        with suppress(asyncio.CancelledError):
+            await holding
+
+
+async def _take(job_id: str, ttl: timedelta) -> Job:
+    """The lease with a new fence. The attempt is counted before any work, or a killer would be tried for ever."""
+    attempt = {
+        "state": "running",
+        "lease": {
+            "holder": f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
+            "fence": {"$add": ["$lease.fence", 1]},
+            "expires_at": {"$add": ["$$NOW", round(ttl / timedelta(milliseconds=1))]},
+        },
+        "attempts": {"$add": ["$attempts", 1]},
+        "attempts_since_progress": {"$add": ["$attempts_since_progress", 1]},
+        "sends": 0,
+        "started_at": {"$ifNull": ["$started_at", "$$NOW"]},
+        "rev": {"$add": ["$rev", 1]},
+    }
+    found = await Job.get_motor_collection().find_one_and_update(
+        {
+            "_id": job_id,
+            "state": {"$in": list(UNFINISHED)},
+            "cancel_requested": False,
+            "attempts_since_progress": {"$lt": MAXIMUM_ATTEMPTS},
+            "$expr": NO_LIVE_LEASE,
+        },
+        [{"$set": attempt}],
+        return_document=ReturnDocument.AFTER,
+    )
+    if found is not None:
+        return job_from(found)
+    job = await Job.get(job_id)
+    if job is None:
+        raise NotFound(f"There is no job {job_id}.")
+    if job.state in UNFINISHED and job.attempts_since_progress < MAXIMUM_ATTEMPTS and not job.cancel_requested:
+        raise Busy(f"{job_id} is being worked on.")
+    if job.state in UNFINISHED:
+        raise Done(f"{job_id} is not tried again: it was cancelled, or only killed its workers.")
+    raise Done(f"{job_id} has {job.state} already.")
+
+
+async def _succeed(claimed: Claimed) -> None:
+    total = {"$ifNull": ["$progress.total", "$progress.done"]}
+    await claimed._end(  # noqa: SLF001  as above
+        state="succeeded",
+        result={"$literal": claimed.result},
+        error=None,
+        finished_at="$$NOW",
+        progress={"done": total, "total": total},
+    )
+
+
+async def _record(claimed: Claimed, error: BaseException) -> None:
+    """Write what became of an attempt that did not succeed."""
+    # Not the last word: a clean end takes back the attempt it counted.
+    again = {"state": "queued", "attempts_since_progress": {"$max": [0, {"$add": ["$attempts_since_progress", -1]}]}}
+    match error:
+        case Fenced():
+            return
+        case Cancelled():
+            outcome: dict[str, Any] = {"state": "cancelled", "finished_at": "$$NOW"}
+        case PyMongoError() | RedisError() | OSError() | Unavailable():
+            outcome = {"state": "queued"}
+        case MusterError():
+            outcome = {"state": "failed", "error": {"$literal": error.detail}, "finished_at": "$$NOW"}
+        case Exception():
+            sentence = f"Muster failed at this ({type(error).__name__}); the log of the workers has the details."
+            outcome = {"state": "failed", "error": {"$literal": sentence}, "finished_at": "$$NOW"}
+            await log.aexception("A job failed unexpectedly", job=claimed.job.id)
+        case _:  # our own shutdown
+            outcome = again
+    try:
+        await claimed._end(**outcome)  # noqa: SLF001  as above
+    except (Fenced, PyMongoError) as lost:  # then the lease runs out and the next attempt decides
+        await log.awarning("Could not record how an attempt ended", job=claimed.job.id, error=str(lost))

@@ -9,14 +9,16 @@ from beanie import Document, init_beanie
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorDatabase
 from redis.asyncio import Redis
 
+from muster.api.documents import DOCUMENTS as API
 from muster.cohorts.documents import DOCUMENTS as COHORTS
 from muster.errors import StartError
 from muster.jobs.documents import DOCUMENTS as JOBS
+from muster.jobs.doorbell import doorbell
 from muster.projects.documents import DOCUMENTS as PROJECTS
 from muster.records.documents import DOCUMENTS as RECORDS
 from muster.settings import Settings
 
-DOCUMENTS: Sequence[type[Document]] = (*PROJECTS, *RECORDS, *JOBS, *COHORTS)
+DOCUMENTS: Sequence[type[Document]] = (*API, *PROJECTS, *RECORDS, *JOBS, *COHORTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,8 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
     try:
         database = mongodb[settings.mongodb_database]
         await init_beanie(database=database, document_models=list(DOCUMENTS), skip_indexes=True)
-        yield Resources(settings, mongodb, database, redis)
+        with doorbell(settings):
+            yield Resources(settings, mongodb, database, redis)
     finally:
         await redis.aclose()
         mongodb.close()

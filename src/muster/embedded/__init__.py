@@ -1,0 +1,1 @@
+"""Real servers for trying and testing, and the supervisor behind `muster up`."""

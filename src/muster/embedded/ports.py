@@ -1,0 +1,42 @@
+"""Free ports on the loopback address, and the ones a data folder used before."""
+
+import json
+import random
+import socket
+from pathlib import Path
+
+LOOPBACK = "127.0.0.1"
+
+
+def is_free(host: str, port: int) -> bool:
+    """Whether a server could listen there now."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: TIME_WAIT is no obstacle
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def free_port() -> int:
+    """A free port below the range that outgoing connections are given, so that it is likely free next time too."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        if is_free(LOOPBACK, port):
+            return port
+
+
+def kept_port(folder: Path) -> int:
+    """The port that the server of this folder had before if it is still free, else another; kept in `<folder>/port`."""
+    file = folder / "port"
+    try:
+        port = int(json.loads(file.read_text()))
+    except (FileNotFoundError, ValueError, TypeError):
+        port = 0
+    if port == 0 or not is_free(LOOPBACK, port):
+        port = free_port()
+        folder.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{port}\n")
+    return port

@@ -1,0 +1,149 @@
+"""From the profiles that changed to the rows that have to: a pure comparison of what rules say with what is stored."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from bson import ObjectId, Timestamp
+from pymongo import DeleteOne, InsertOne, ReplaceOne
+
+from muster.cohorts.documents import Cause, row_id
+from muster.cohorts.generations import row
+from muster.cohorts.live_rules import LiveRule, LiveRules
+
+Write = InsertOne[dict[str, Any]] | DeleteOne | ReplaceOne[dict[str, Any]]
+Rows = Mapping[ObjectId, Mapping[str, Mapping[str, Any]]]  # profile → generation → stored row
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A profile to look at again: the rules that may answer differently, or its end (`profile` None)."""
+
+    profile: Mapping[str, Any] | None
+    rules: Iterable[LiveRule]
+    cause: Cause
+
+
+@dataclass(slots=True)
+class Decisions:
+    """What one transaction writes. `counts` is by generation: (cohort, number, is filling) → (net members, rows)."""
+
+    writes: list[Write] = field(default_factory=list)
+    changes: list[dict[str, Any]] = field(default_factory=list)
+    counts: dict[tuple[str, int, bool], list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0]))
+
+    def count(self, live: LiveRule, net: int) -> None:
+        """One more row written for a generation."""
+        both = self.counts[live.cohort_id, live.number, live.is_filling]
+        both[0] += net
+        both[1] += 1
+
+    @property
+    def touches_filling(self) -> bool:
+        """Whether a run writes beside these: then they must be decided anew on rows read in the transaction."""
+        return any(is_filling for _, _, is_filling in self.counts)
+
+
+def decide(
+    pending: Mapping[ObjectId, Pending], rows: Rows, live: LiveRules, now: datetime, as_of: Timestamp
+) -> Decisions:
+    """Compare and collect; nothing is read or written here.
+
+    In a generation in place the watcher is the only writer, so a row stands for a member and leaving deletes it.
+    Beside a run the later decision must win whichever comes first, so a "no" is written too, and nothing over a row
+    that was decided later.
+    """
+    decisions = Decisions()
+    decide_one = _Decider(live, now, as_of, decisions)
+    for profile_id, work in pending.items():
+        stored = rows.get(profile_id, {})
+        if work.profile is None:
+            decide_one.gone(profile_id, stored)
+            continue
+        for rule in work.rules:
+            answer = rule.accepts(work.profile, now)
+            if rule.is_filling:
+                decide_one.beside_a_run(rule, profile_id, stored, answer=answer, cause=work.cause)
+            else:
+                decide_one.in_place(rule, profile_id, stored, answer=answer, cause=work.cause)
+    return decisions
+
+
+@dataclass(frozen=True, slots=True)
+class _Decider:
+    live: LiveRules
+    now: datetime
+    as_of: Timestamp
+    into: Decisions
+
+    def in_place(
+        self, rule: LiveRule, profile: ObjectId, stored: Mapping[str, Any], *, answer: bool, cause: Cause
+    ) -> None:
+        found = stored.get(rule.generation)
+        was_member = found is not None and found["in"]
+        if answer == was_member:
+            return
+        identity = row_id(rule.generation, profile)
+        if not answer:
+            self.into.writes.append(DeleteOne({"_id": identity}))
+        else:
+            entry = self._row(rule, profile, is_member=True, cause=cause)
+            # A tombstone left from the run may still stand here.
+            self.into.writes.append(
+                InsertOne(entry) if found is None else ReplaceOne({"_id": identity}, entry)
+            )
+        self.into.count(rule, 1 if answer else -1)
+        self._changed(rule, profile, "entered" if answer else "left", cause)
+
+    def beside_a_run(
+        self, rule: LiveRule, profile: ObjectId, stored: Mapping[str, Any], *, answer: bool, cause: Cause
+    ) -> None:
+        found = stored.get(rule.generation)
+        if found is not None and (found["as_of"] >= self.as_of or found["in"] == answer):
+            return
+        entry = self._row(rule, profile, is_member=answer, cause=cause)
+        shown = self._row_in_place(rule, stored)
+        if answer and shown is not None:  # a member before the edit stays one: since when and why stay, too
+            entry |= {"entered_at": shown["entered_at"], "cause": shown["cause"]}
+        identity = {"_id": entry["_id"]}
+        self.into.writes.append(InsertOne(entry) if found is None else ReplaceOne(identity, entry))
+        self.into.count(rule, 0)
+
+    def gone(self, profile: ObjectId, stored: Mapping[str, Any]) -> None:
+        for generation, found in stored.items():
+            rule = self.live.by_generation.get(generation)
+            if rule is None or rule.is_filling:
+                continue  # not live any more, and purged soon; or below
+            self.into.writes.append(DeleteOne({"_id": found["_id"]}))
+            if found["in"]:
+                self.into.count(rule, -1)
+                self._changed(rule, profile, "left", Cause.RECORD)
+        for rule in self.live.filling:
+            self.beside_a_run(rule, profile, stored, answer=False, cause=Cause.RECORD)
+
+    def _row(self, rule: LiveRule, profile: ObjectId, *, is_member: bool, cause: Cause) -> dict[str, Any]:
+        return row(
+            rule.generation, profile, is_member=is_member, entered_at=self.now, cause=cause, as_of=self.as_of
+        )
+
+    def _row_in_place(self, rule: LiveRule, stored: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        for generation, found in stored.items():
+            other = self.live.by_generation.get(generation)
+            if other is not None and other.cohort_id == rule.cohort_id and not other.is_filling and found["in"]:
+                return found
+        return None
+
+    def _changed(self, rule: LiveRule, profile: ObjectId, change: str, cause: Cause) -> None:
+        self.into.changes.append(
+            {
+                "cohort": rule.cohort_id,
+                "generation": rule.number,
+                "profile": profile,
+                "change": change,
+                "cause": str(cause),
+                "at": self.now,
+                "as_of": self.as_of,
+            }
+        )

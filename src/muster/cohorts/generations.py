@@ -1,0 +1,209 @@
+"""The life of a generation: begun before its run takes a snapshot, filled unseen, then put in place in one step.
+
+The order is what makes a run right beside live changes. A generation is registered first and its snapshot is taken
+after, so a record change older than the snapshot is in the run, and a newer one is evaluated by a watcher that knows
+the generation. Every attempt of a run begins a generation of its own: what a dead or stalled one leaves is never read.
+"""
+
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from bson import ObjectId, Timestamp
+from motor.motor_asyncio import AsyncIOMotorClientSession
+from pymongo import ReturnDocument
+from pymongo.read_concern import ReadConcern
+
+from muster.cohorts.documents import (
+    Cause,
+    Cohort,
+    Evaluation,
+    Generation,
+    Membership,
+    Run,
+    State,
+    generation_id,
+    row_id,
+)
+from muster.cohorts.snapshot import raise_registry_version
+
+PURGE_SLICE = 5_000
+
+
+class Superseded(Exception):
+    """Another run of this cohort is wanted by now, or the cohort is gone; this one has nothing left to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """What a run found, compared with the members that readers see."""
+
+    strategy: str
+    scanned: int
+    matched: int
+    added: int
+    removed: int
+
+
+async def begin(cohort_id: str, run: str) -> Cohort:
+    """Register a new generation for this run; the answer's `filling` is it. Raises Superseded."""
+    next_number = {"$add": ["$last_generation", 1]}
+    document = await Cohort.get_motor_collection().find_one_and_update(
+        {"_id": cohort_id, "run": run},
+        [
+            {
+                "$set": {
+                    "last_generation": next_number,
+                    "filling": {"number": next_number, "rule": "$rule", "live_writes": 0},
+                    "state": State.EVALUATING.value,
+                    "error": None,
+                }
+            }
+        ],
+        return_document=ReturnDocument.AFTER,
+    )
+    if document is None:
+        raise Superseded
+    await raise_registry_version()
+    return Cohort.model_validate(document)
+
+
+async def put_in_place(cohort: Cohort, run: str, filled: Filled, *, cause: str, started: float) -> Run | None:
+    """Let readers see the generation, with its exact count, and record the run; one transaction.
+
+    None when the watcher dropped the generation meanwhile (it lost its history): then the run has to begin again.
+    Raises Superseded when another run is wanted. `started` is `time.perf_counter()` at the run's begin.
+    """
+    generation = filling_of(cohort)
+    cohorts = Cohort.get_motor_collection()
+
+    async def switch(session: AsyncIOMotorClientSession) -> Run | None:
+        wanted = await cohorts.find_one({"_id": cohort.id, "run": run}, {"filling.number": 1}, session=session)
+        if wanted is None:
+            raise Superseded
+        if (wanted.get("filling") or {}).get("number") != generation.number:
+            return None
+        members = await Membership.get_motor_collection().count_documents(
+            {"generation": generation_id(cohort.id, generation.number), "in": True}, session=session
+        )
+        elapsed_ms = round((time.perf_counter() - started) * 1000, 1)
+        now = await server_time()
+        evaluation = Evaluation(
+            strategy=filled.strategy, scanned=filled.scanned, matched=filled.matched, elapsed_ms=elapsed_ms, at=now
+        )
+        await cohorts.update_one(
+            {"_id": cohort.id},
+            [
+                {
+                    "$set": {
+                        "active": "$filling",
+                        "filling": None,
+                        "run": None,
+                        "state": State.READY.value,
+                        "error": None,
+                        "member_count": members,
+                        "evaluation": evaluation.model_dump(),
+                    }
+                }
+            ],
+            session=session,
+        )
+        record = Run(
+            id=run,
+            cohort=cohort.id,
+            generation=generation.number,
+            cause=cause,
+            rule_text=generation.rule.text if generation.rule else None,
+            strategy=filled.strategy,
+            scanned=filled.scanned,
+            matched=filled.matched,
+            added=filled.added,
+            removed=filled.removed,
+            member_count=members,
+            elapsed_ms=elapsed_ms,
+            at=now,
+        )
+        await record.insert(session=session)
+        return record
+
+    async with await cohorts.database.client.start_session() as session:
+        record: Run | None = await session.with_transaction(switch, read_concern=ReadConcern("snapshot"))
+    if record is not None:
+        await raise_registry_version()
+    return record
+
+
+async def give_up(cohort_id: str, run: str, error: str | None) -> None:
+    """End a run without a result: readers keep what they had. With an error the cohort shows it and is `failed`."""
+    await Cohort.get_motor_collection().update_one(
+        {"_id": cohort_id, "run": run},
+        {
+            "$set": {
+                "filling": None,
+                "run": None,
+                "state": State.FAILED.value if error else State.READY.value,
+                "error": error,
+            }
+        },
+    )
+    await raise_registry_version()
+
+
+def filling_of(cohort: Cohort) -> Generation:
+    """The generation that a run has begun."""
+    if cohort.filling is None:
+        raise Superseded
+    return cohort.filling
+
+
+async def server_time() -> datetime:
+    """The database server's clock: the only one that membership goes by."""
+    reply = await Cohort.get_motor_collection().database.client.admin.command("hello")
+    moment: datetime = reply["localTime"]
+    return moment
+
+
+def row(
+    generation: str, profile: ObjectId, *, is_member: bool, entered_at: datetime, cause: Cause | str, as_of: Timestamp
+) -> dict[str, Any]:
+    """A membership as it is stored."""
+    return {
+        "_id": row_id(generation, profile),
+        "generation": generation,
+        "profile": profile,
+        "in": is_member,
+        "entered_at": entered_at,
+        "cause": str(cause),
+        "as_of": as_of,
+    }
+
+
+async def purge() -> int:
+    """Delete the rows of generations that no cohort names any more, and the tombstones of those in place.
+
+    Returns how many rows went. Safe beside everything: a generation is registered before its first row is written, so
+    reading the rows' generations before the cohorts never misses one that is wanted.
+    """
+    memberships = Membership.get_motor_collection()
+    present: list[str] = await memberships.distinct("generation")
+    wanted: dict[str, bool] = {}  # generation → whether a run still fills it
+    async for cohort in Cohort.get_motor_collection().find({}, {"active.number": 1, "filling.number": 1}):
+        for name in ("active", "filling"):
+            if cohort.get(name):
+                wanted[generation_id(cohort["_id"], cohort[name]["number"])] = name == "filling"
+    gone = 0
+    for generation in present:
+        if generation not in wanted:
+            gone += await _delete_in_slices({"generation": generation})
+        elif not wanted[generation]:
+            gone += await _delete_in_slices({"generation": generation, "in": False})
+    return gone
+
+
+async def _delete_in_slices(which: dict[str, Any]) -> int:
+    memberships = Membership.get_motor_collection()
+    gone = 0
+    while ids := [found["_id"] async for found in memberships.find(which, {"_id": 1}).limit(PURGE_SLICE)]:
+        gone += (await memberships.delete_many({"_id": {"$in": ids}})).deleted_count
+    return gone

@@ -1,0 +1,89 @@
+"""Evaluations as jobs: on record before they start, here when they are short, in a worker when they are long."""
+
+import asyncio
+import time
+from typing import Any
+
+from muster.cohorts.documents import Cohort
+from muster.cohorts.evaluation import evaluate
+from muster.cohorts.generations import Superseded, give_up
+from muster.errors import MusterError
+from muster.jobs.documents import FINISHED, Job
+from muster.jobs.service import Busy, Cancelled, Done, claim, send
+from muster.jobs.working import Claimed
+
+PREFIX, KIND = "RUN", "evaluate"
+ANSWER_WITHIN = 3.0  # seconds that a request waits for its evaluation before it answers 202
+_LOOK_EVERY = 0.05
+
+_here: set[asyncio.Task[None]] = set()  # a task that nobody holds may be collected while it runs
+
+
+async def run_job(job_id: str) -> None:
+    """Evaluate the cohort that a job names. Raises Busy or Done when the job is not to be had."""
+    async with claim(job_id) as claimed:
+        await _evaluate(claimed)
+
+
+async def _evaluate(claimed: Claimed) -> None:
+    arguments = claimed.job.arguments
+    cohort_id = arguments["cohort_id"]
+    try:
+        claimed.result = await evaluate(
+            cohort_id,
+            claimed.job.id,
+            cause=arguments["cause"],
+            members=arguments.get("members"),
+            progress=claimed.progress,
+        )
+    except Superseded:
+        raise Cancelled(f"{cohort_id} was deleted, or a later change wants another evaluation.") from None
+    except Cancelled:
+        await give_up(cohort_id, claimed.job.id, "The evaluation was cancelled; the members are those of before.")
+        raise
+    except MusterError as error:
+        await give_up(cohort_id, claimed.job.id, error.detail)
+        raise
+
+
+async def run_here_or_wait(job: Job, *, here: bool) -> Job:
+    """Start a job, in this process or in a worker, and give it a moment to end.
+
+    The answer is the job as it is then: a request whose job is not finished answers 202. A process that dies
+    meanwhile leaves the job to the sweep.
+    """
+    deadline = time.monotonic() + ANSWER_WITHIN
+    if here:
+        task = asyncio.create_task(_run_quietly(job.id))
+        _here.add(task)
+        task.add_done_callback(_here.discard)
+        await asyncio.wait({task}, timeout=ANSWER_WITHIN)
+    else:
+        await send(job)
+    while True:
+        found = await Job.get(job.id)
+        if found is None or found.state in FINISHED or time.monotonic() >= deadline:
+            return found or job
+        await asyncio.sleep(_LOOK_EVERY)
+
+
+async def _run_quietly(job_id: str) -> None:
+    """Run a job whose outcome its document tells; whoever waits reads it there."""
+    try:
+        await run_job(job_id)
+    except (Busy, Done, Cancelled, MusterError):
+        return
+
+
+async def settle_ended_runs() -> int:
+    """Let go of runs that ended without saying so to their cohort (cancelled while queued, or quarantined)."""
+    settled = 0
+    async for cohort in Cohort.find({"run": {"$ne": None}}):
+        job: Any = await Job.get(cohort.run)
+        if job is None or job.state in FINISHED:
+            error = (job.error if job else None) or "The evaluation was cancelled; the members are those of before."
+            await give_up(cohort.id, cohort.run or "", error)
+            settled += 1
+    return settled
+
+

@@ -1,0 +1,162 @@
+"""Which rules a record change can touch: every live generation, compiled, found by the fields that changed."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import structlog
+
+from muster.cohorts.documents import Cohort, Generation, Kind, State, StoredRule, generation_id
+from muster.cohorts.evaluation import read_stored
+from muster.cohorts.snapshot import Snapshot
+from muster.records.service import registry
+from muster.rules import PARTS, Plan, Predicate, Registry, Rule, RuleError, compile_rule, plan_rule
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class LiveRule:
+    """One generation that the watcher writes: its cohort, whether a run still fills it, and its compiled rule."""
+
+    cohort_id: str
+    project_id: str
+    number: int
+    is_filling: bool
+    rule: Rule | None  # None: a static cohort, which only loses the profiles that are erased
+    matches: Predicate | None
+
+    @property
+    def generation(self) -> str:
+        """The name its rows carry."""
+        return generation_id(self.cohort_id, self.number)
+
+    @property
+    def plan(self) -> Plan:
+        """How the rule runs over many profiles."""
+        if self.rule is None:
+            raise ValueError(f"{self.generation} has no rule")
+        return plan_rule(self.rule)
+
+    def accepts(self, profile: Mapping[str, Any], now: datetime) -> bool:
+        """Whether the profile belongs, by the rule."""
+        return self.matches is not None and self.matches(profile, now)
+
+
+@dataclass(slots=True)
+class _ProjectRules:
+    by_path: dict[str, list[LiveRule]] = field(default_factory=lambda: defaultdict(list))
+    all: list[LiveRule] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class LiveRules:
+    """All live generations as of one version of the cohort registry."""
+
+    version: int = -1
+    by_generation: dict[str, LiveRule] = field(default_factory=dict)
+    _projects: dict[str, _ProjectRules] = field(default_factory=dict)
+
+    def touched(self, project_id: str, changed: frozenset[str] | None) -> list[LiveRule]:
+        """The rules that a change of these document paths can decide anew; None means that anything may differ."""
+        project = self._projects.get(project_id)
+        if project is None:
+            return []
+        if changed is None:
+            return project.all
+        found: dict[str, LiveRule] = {}
+        for path in changed:
+            for rule in project.by_path.get(watched_path(path), ()):
+                found[rule.generation] = rule
+        return list(found.values())
+
+    @property
+    def filling(self) -> list[LiveRule]:
+        """The generations that runs fill right now."""
+        return [rule for rule in self.by_generation.values() if rule.is_filling]
+
+    @property
+    def in_place(self) -> list[LiveRule]:
+        """The generations that readers see."""
+        return [rule for rule in self.by_generation.values() if not rule.is_filling]
+
+    @property
+    def time_dependent(self) -> list[LiveRule]:
+        """Those in place whose answer changes when time passes."""
+        return [live for live in self.in_place if live.rule is not None and live.rule.time_dependent]
+
+    def add(self, live: LiveRule) -> None:
+        """Index one rule by the paths whose change can flip it.
+
+        Those are its fields; each of their parts as a whole, since a part that comes or goes changes all its fields;
+        and the parts that its scope asks for.
+        """
+        self.by_generation[live.generation] = live
+        if live.rule is None:
+            return
+        project = self._projects.setdefault(live.project_id, _ProjectRules())
+        project.all.append(live)
+        parts = {name.partition(".")[0] for name in live.rule.fields} | set(live.rule.required_parts)
+        for path in {*live.rule.fields, *parts}:
+            project.by_path[path].append(live)
+
+
+def watched_path(path: str) -> str:
+    """The field or part that a changed document path belongs to: "lead.tags.0" is a change of "lead.tags"."""
+    return ".".join(path.split(".", 2)[:2])
+
+
+def changes_a_rule_could_see(paths: Iterable[str]) -> frozenset[str]:
+    """Only the paths inside of parts: `rev`, `updated_at` and the like touch no rule."""
+    return frozenset(path for path in paths if path.partition(".")[0] in PARTS)
+
+
+async def read_live_rules(snapshot: Snapshot, before: LiveRules) -> LiveRules:
+    """The live rules at the snapshot; `before` itself when the cohort registry has not changed since."""
+    if snapshot.registry_version == before.version:
+        return before
+    live = LiveRules(version=snapshot.registry_version)
+    registries: dict[str, Registry] = {}
+    cohorts = Cohort.get_motor_collection().find(
+        {}, {"project_id": 1, "kind": 1, "active": 1, "filling": 1}, session=snapshot.session
+    )
+    async for cohort in cohorts:
+        project_id = cohort["project_id"]
+        for place in ("active", "filling"):
+            if cohort.get(place) is None:
+                continue
+            known = before.by_generation.get(generation_id(cohort["_id"], cohort[place]["number"]))
+            generation = Generation.model_validate(cohort[place])
+            # A static cohort keeps the rule it came from, but no longer follows it.
+            follows = cohort["kind"] == Kind.DYNAMIC and generation.rule is not None
+            rule = known.rule if known and follows else None
+            if follows and rule is None and generation.rule is not None:
+                if project_id not in registries:
+                    registries[project_id] = await registry(project_id)
+                rule = await _read(cohort["_id"], generation.rule, registries[project_id])
+            live.add(
+                LiveRule(
+                    cohort_id=cohort["_id"],
+                    project_id=project_id,
+                    number=generation.number,
+                    is_filling=place == "filling",
+                    rule=rule,
+                    matches=compile_rule(rule) if rule else None,
+                )
+            )
+    return live
+
+
+async def _read(cohort_id: str, stored: StoredRule, fields: Registry) -> Rule | None:
+    """A rule that was accepted once and no longer is (after an upgrade, say) stops one cohort, not all of them."""
+    try:
+        return read_stored(stored, fields)
+    except RuleError as error:
+        await log.aerror("A stored rule can no longer be read; its cohort stands still", cohort=cohort_id, error=str(error))
+        await Cohort.get_motor_collection().update_one(
+            {"_id": cohort_id},
+            {"$set": {"state": State.FAILED.value, "error": f"The rule can no longer be read: {error}"}},
+        )
+        return None

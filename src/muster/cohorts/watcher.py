@@ -1,0 +1,324 @@
+"""The watcher: follows the change stream of `profiles` and keeps the members of every cohort right.
+
+One process at a time holds the lease of a slice. What a batch changes is one transaction: rows, entries in `changes`,
+counts and the resume token, on the condition that the lease still holds. So whatever is killed, and whenever, the next
+watcher goes on after exactly what was applied.
+"""
+
+import asyncio
+import os
+import secrets
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import structlog
+from bson import ObjectId
+from motor.motor_asyncio import AsyncIOMotorClientSession
+from pymongo import UpdateOne
+from pymongo.errors import PyMongoError
+from pymongo.read_concern import ReadConcern
+
+from muster.cohorts.decisions import Decisions, Pending, Rows, decide
+from muster.cohorts.documents import Cause, Change, Cohort, Membership, WatchState
+from muster.cohorts.live_rules import LiveRule, LiveRules, changes_a_rule_could_see, read_live_rules
+from muster.cohorts.reconciliation import differing
+from muster.cohorts.snapshot import Snapshot, open_snapshot, raise_registry_version
+from muster.cohorts.stream import Event, Stream, StreamEnded, deployment_of_profiles
+from muster.jobs import leases
+from muster.jobs.documents import Lease
+from muster.records.documents import Profile
+
+SLICE = "watcher:0"
+LEASE_TTL = timedelta(seconds=10)
+STANDBY_LOOKS_EVERY = 1.0  # seconds
+TICK_SECONDS = 10.0
+EVENTS_PER_BATCH = 1_000
+PROFILES_PER_RECONCILED_BATCH = 10_000  # one comparison of the whole per batch, so not too few
+SAVE_TOKEN_EVERY = 1.0  # seconds, where nothing else is written
+WAIT_AFTER_ERROR = 1.0  # seconds
+
+log = structlog.get_logger(__name__)
+
+
+class LeaseLost(Exception):
+    """Another watcher has the slice by now."""
+
+
+class RulesMoved(Exception):
+    """A cohort switched its generation between our snapshot and our commit: look again, then decide anew."""
+
+
+async def watch(holder: str | None = None) -> None:
+    """Follow the stream for ever, or stand by while another watcher does. Cancel to stop; the lease is given back."""
+    holder = holder or f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+    while True:
+        try:
+            lease = await leases.take(SLICE, holder, LEASE_TTL)
+            if lease is None:
+                await asyncio.sleep(STANDBY_LOOKS_EVERY)
+                continue
+            await log.ainfo("Following the change stream", slice=SLICE, fence=lease.fence)
+            try:
+                await Watcher(lease).follow()
+            finally:
+                with suppress(PyMongoError):
+                    await asyncio.shield(leases.release(lease))
+        except LeaseLost:
+            await log.awarning("Another watcher took over", slice=SLICE)
+        except PyMongoError as error:
+            await log.awarning("MongoDB does not answer the watcher; trying again", error=str(error))
+            await asyncio.sleep(WAIT_AFTER_ERROR)
+
+
+@dataclass
+class Watcher:
+    """One holder of the slice's lease, from taking it to losing it."""
+
+    lease: Lease
+    live: LiveRules = field(default_factory=LiveRules)
+    state: WatchState | None = None
+    _token: Mapping[str, Any] | None = None
+    _saved_token: Mapping[str, Any] | None = None
+    _saved_at: float = 0.0
+    _ticked_at: float = 0.0
+    _events: int = 0
+    _lag_ms: float = 0.0
+
+    async def follow(self) -> None:
+        """Go on from the saved token; where history is lost, evaluate everything once and follow from there."""
+        reason = await self._resume()
+        while True:
+            try:
+                async with Stream(self._token) as stream:
+                    if reason:
+                        await self._evaluate_everything(stream, reason)
+                    await self._apply_for_ever(stream)
+            except StreamEnded as ended:
+                reason, self._token = str(ended), None
+
+    async def _resume(self) -> str | None:
+        """Read where the slice stands; the answer says why history is lost, if it is."""
+        deployment = await deployment_of_profiles()
+        saved = await WatchState.get(SLICE)
+        self.state = saved or WatchState(
+            id=SLICE, token=None, deployment=deployment, saved_at=datetime.now(UTC), events=0, lag_ms=0
+        )
+        self._events = self.state.events
+        if saved is None or saved.token is None:
+            return "no position in the change stream is known"
+        if saved.deployment != deployment:
+            self.state.deployment = deployment
+            return "the collection of profiles is another one than before"
+        self._token = self._saved_token = saved.token
+        return None
+
+    async def _apply_for_ever(self, stream: Stream) -> None:
+        while True:
+            events = await stream.events(EVENTS_PER_BATCH, wait=self._until_something_is_due())
+            if events:
+                await self._apply(events)
+            self._token = stream.token
+            if time.monotonic() - self._ticked_at >= TICK_SECONDS:
+                await self._tick()
+            if time.monotonic() - self._saved_at >= SAVE_TOKEN_EVERY:
+                await self._save_token()
+
+    def _until_something_is_due(self) -> float:
+        due = min(self._ticked_at + TICK_SECONDS, self._saved_at + max(SAVE_TOKEN_EVERY, LEASE_TTL.total_seconds() / 3))
+        return max(0.0, due - time.monotonic())
+
+    async def _apply(self, events: Sequence[Event]) -> None:
+        """Bring every membership up to date with these events, and with whatever came after them."""
+        changed: dict[ObjectId, frozenset[str] | None] = {}
+        for event in events:
+            known = changed.get(event.profile, frozenset())
+            changed[event.profile] = None if known is None or event.changed is None else known | event.changed
+        self._events += len(events)
+        token = events[-1].token
+        while True:
+            now = await self._renew()
+            async with open_snapshot() as snapshot:
+                self.live = await read_live_rules(snapshot, self.live)
+                pending = await self._pending(changed, snapshot)
+                if await self._settle(pending, snapshot, now, token, newest=events[-1].written_at):
+                    return
+
+    async def _pending(
+        self, changed: Mapping[ObjectId, frozenset[str] | None], snapshot: Snapshot
+    ) -> dict[ObjectId, Pending]:
+        """What these profiles are at the snapshot, and the rules that their changes touch."""
+        worth_reading = [
+            profile for profile, paths in changed.items() if paths is None or changes_a_rule_could_see(paths)
+        ]
+        found = {profile["_id"]: profile async for profile in _profiles(worth_reading, snapshot)}
+        pending: dict[ObjectId, Pending] = {}
+        for profile_id in worth_reading:
+            profile = found.get(profile_id)
+            if profile is None:
+                pending[profile_id] = Pending(None, (), Cause.RECORD)
+                continue
+            paths = changed[profile_id]
+            seen = None if paths is None else changes_a_rule_could_see(paths)
+            if rules := self.live.touched(profile["project_id"], seen):
+                pending[profile_id] = Pending(profile, rules, Cause.RECORD)
+        return pending
+
+    async def _settle(
+        self,
+        pending: Mapping[ObjectId, Pending],
+        snapshot: Snapshot,
+        now: datetime,
+        token: Mapping[str, Any] | None,
+        newest: datetime | None = None,
+    ) -> bool:
+        """Write what differs, in one transaction with the token. False when rules moved: then decide anew."""
+        decisions = Decisions()
+        if pending:
+            stored = await _rows(pending, snapshot.session)
+            decisions = decide(pending, stored, self.live, now, snapshot.as_of)
+        self._token = token
+        if not decisions.writes:
+            self._note_lag(newest)
+            return True
+        client = Membership.get_motor_collection().database.client
+        try:
+            async with await client.start_session() as session:
+                await session.with_transaction(
+                    lambda inside: self._commit(inside, decisions, pending, snapshot, now),
+                    read_concern=ReadConcern("snapshot"),
+                )
+        except RulesMoved:
+            self.live = LiveRules()
+            return False
+        self._saved_token, self._saved_at = token, time.monotonic()
+        self._note_lag(newest)
+        return True
+
+    async def _commit(
+        self,
+        session: AsyncIOMotorClientSession,
+        decisions: Decisions,
+        pending: Mapping[ObjectId, Pending],
+        snapshot: Snapshot,
+        now: datetime,
+    ) -> None:
+        if decisions.touches_filling:  # the run writes beside us: only rows read in here are sure
+            decisions = decide(pending, await _rows(pending, session), self.live, now, snapshot.as_of)
+        if decisions.writes:
+            await Membership.get_motor_collection().bulk_write(decisions.writes, ordered=False, session=session)
+        if decisions.changes:
+            await Change.get_motor_collection().insert_many(decisions.changes, session=session)
+        if decisions.counts:
+            counted = [_count(*generation, *numbers) for generation, numbers in decisions.counts.items()]
+            result = await Cohort.get_motor_collection().bulk_write(counted, session=session)
+            if result.matched_count < len(counted):
+                raise RulesMoved
+        await self._write_state(session)
+        if await leases.renew(self.lease, session=session) is None:  # last, so that a stall holds it shortest
+            raise LeaseLost
+
+    async def _tick(self) -> None:
+        """Let time pass: cohorts over `$now` are compared as a whole with what their rules say now."""
+        self._ticked_at = time.monotonic()
+        async with open_snapshot() as snapshot:
+            self.live = await read_live_rules(snapshot, self.live)
+        for live in self.live.time_dependent:
+            await self._reconcile(live, Cause.TIME)
+
+    async def _evaluate_everything(self, stream: Stream, reason: str) -> None:
+        """What happened is unknown, so compare every cohort with its rule; the stream is open and misses nothing more.
+
+        Runs under way began before the gap: their generations are dropped, and they begin again.
+        """
+        await log.awarning("Evaluating every cohort anew", reason=reason)
+        self._token = stream.token
+        await Cohort.get_motor_collection().update_many({"filling": {"$ne": None}}, {"$set": {"filling": None}})
+        await raise_registry_version()
+        async with open_snapshot() as snapshot:
+            self.live = await read_live_rules(snapshot, LiveRules())
+        for live in self.live.in_place:
+            await self._reconcile(live, Cause.RECORD)
+        if self.state is not None:
+            self.state.deployment = await deployment_of_profiles()
+            self.state.full_evaluations += 1
+            self.state.full_evaluation_reason = reason
+            self.state.full_evaluation_at = datetime.now(UTC)
+        await self._save_token()
+        await log.ainfo("Every cohort is evaluated", cohorts=len(self.live.in_place))
+
+    async def _reconcile(self, live: LiveRule, cause: Cause) -> None:
+        """Make a generation in place what its rule says, in slices that are one transaction each."""
+        while True:
+            now = await self._renew()
+            async with open_snapshot() as snapshot:
+                self.live = await read_live_rules(snapshot, self.live)
+                current = self.live.by_generation.get(live.generation)
+                if current is None:
+                    return
+                differences = await differing(current, snapshot, now)
+                part = differences[:PROFILES_PER_RECONCILED_BATCH]
+                found = {profile["_id"]: profile async for profile in _profiles(part, snapshot)}
+                pending = {
+                    profile: Pending(found.get(profile), (current,) if profile in found else (), cause)
+                    for profile in part
+                }
+                settled = await self._settle(pending, snapshot, now, self._token)
+            if settled and len(part) == len(differences):
+                return
+
+    async def _renew(self) -> datetime:
+        """The server's time of the renewal: `$now` of what is decided next, and never behind its snapshot's past."""
+        now = await leases.renew(self.lease)
+        if now is None:
+            raise LeaseLost
+        return now
+
+    async def _save_token(self) -> None:
+        """Keep the position of a quiet stream too, or it would fall out of the history."""
+        await self._renew()
+        self._saved_at = time.monotonic()
+        await self._write_state(None)
+        self._saved_token = self._token
+
+    async def _write_state(self, session: AsyncIOMotorClientSession | None) -> None:
+        if self.state is None:
+            return
+        self.state.token = dict(self._token) if self._token else None
+        self.state.events = self._events
+        self.state.lag_ms = self._lag_ms
+        self.state.saved_at = datetime.now(UTC)
+        document = self.state.model_dump(by_alias=True, exclude={"id", "revision_id"})
+        await WatchState.get_motor_collection().update_one(
+            {"_id": SLICE}, {"$set": document}, upsert=True, session=session
+        )
+
+    def _note_lag(self, newest: datetime | None) -> None:
+        if newest is not None:
+            self._lag_ms = max(0.0, (datetime.now(UTC) - newest).total_seconds() * 1000)
+
+
+def _count(cohort_id: str, number: int, is_filling: bool, net: int, rows: int) -> UpdateOne:
+    """Count a batch's rows on their cohort, on the condition that the generation is still where we saw it.
+
+    A static cohort in place only loses erased profiles, so its kind needs no condition beside the generation.
+    """
+    if is_filling:
+        return UpdateOne({"_id": cohort_id, "filling.number": number}, {"$inc": {"filling.live_writes": rows}})
+    return UpdateOne({"_id": cohort_id, "active.number": number}, {"$inc": {"member_count": net}})
+
+
+async def _rows(profiles: Mapping[ObjectId, Pending], session: AsyncIOMotorClientSession) -> Rows:
+    """All rows of these profiles, by profile and generation: few, since a profile is in few cohorts."""
+    rows: dict[ObjectId, dict[str, Mapping[str, Any]]] = {}
+    async for row in Membership.get_motor_collection().find({"profile": {"$in": list(profiles)}}, session=session):
+        rows.setdefault(row["profile"], {})[row["generation"]] = row
+    return rows
+
+
+def _profiles(ids: Sequence[ObjectId], snapshot: Snapshot) -> Any:
+    return Profile.get_motor_collection().find({"_id": {"$in": list(ids)}}, session=snapshot.session)

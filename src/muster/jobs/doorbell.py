@@ -4,11 +4,11 @@ Every message of Muster is sent from here, by the name of its actor, so that `sr
 """
 
 import asyncio
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 
-import structlog
 from dramatiq import Message
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.errors import BrokerError
@@ -19,14 +19,13 @@ from muster.settings import Settings
 
 QUEUE = "default"
 
-log = structlog.get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class Actor(StrEnum):
     """Every actor that is ever called, as declared in `workers`."""
 
     EVALUATE_COHORT = "evaluate_cohort"
-    PURGE_GENERATION = "purge_generation"
 
 
 ACTOR_OF_KIND: Mapping[str, Actor] = {
@@ -40,8 +39,8 @@ class _Bell:
     broker: RedisBroker | None = None
 
 
-def connect(settings: Settings) -> RedisBroker:
-    """A broker without middleware. Raises StartError when no Redis is named.
+def connect(settings: Settings, kind: type[RedisBroker] = RedisBroker) -> RedisBroker:
+    """A broker of this kind, without middleware. Raises StartError when no Redis is named.
 
     Dramatiq's defaults bring a message back minutes after its worker died; these do it within 15 seconds. The
     namespace carries the database's name, so that two Musters on one Redis do not hear each other.
@@ -49,7 +48,7 @@ def connect(settings: Settings) -> RedisBroker:
     if settings.redis_url is None:
         raise StartError("MUSTER_REDIS_URL is not set; `muster up` starts an embedded Redis and sets it.")
     url = settings.redis_url.get_secret_value()
-    return RedisBroker(  # type: ignore[no-untyped-call]  # Dramatiq has few annotations
+    return kind(
         url=url,
         middleware=[],
         namespace=f"muster:{settings.mongodb_database}",
@@ -78,9 +77,7 @@ async def ring(actor: Actor, *arguments: str | int) -> bool:
     try:
         await asyncio.to_thread(broker.enqueue, message)
     except (RedisError, BrokerError, OSError) as error:
-        await log.awarning(
-            "Redis does not take messages; the sweep will send this later", actor=actor, error=str(error)
-        )
+        _log.warning("Redis does not take messages (%s); the sweep sends %s later.", error, actor.value)
         return False
     return True
 

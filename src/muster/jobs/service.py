@@ -1,9 +1,9 @@
 """Jobs as their owners see them: made, sent, listed, cancelled, tried again; and the sweep that loses none of them."""
 
+import logging
 from datetime import datetime, timedelta
 from typing import Any
 
-import structlog
 from beanie import SortDirection
 from motor.motor_asyncio import AsyncIOMotorClientSession
 from pymongo import ReturnDocument
@@ -36,7 +36,7 @@ __all__ = [
 RESEND_AFTER = timedelta(seconds=10)
 MAXIMUM_DOUBLINGS = 6
 
-log = structlog.get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 
 async def create_job(
@@ -186,7 +186,7 @@ async def sweep() -> int:
         [{"$set": {"state": "quarantined", "error": _QUARANTINED, **ended}}],
     )
     if quarantined.modified_count:
-        await log.aerror("Quarantined jobs that only killed their workers", count=quarantined.modified_count)
+        _log.error("Quarantined %d jobs that only killed their workers.", quarantined.modified_count)
 
     waited = {"$subtract": ["$$NOW", {"$ifNull": ["$sent_at", "$created_at"]}]}
     patience = {

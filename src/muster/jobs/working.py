@@ -1,6 +1,7 @@
 """Working on a job: claim it, report progress and checkpoints, end it. Whoever lost the lease writes nothing more."""
 
 import asyncio
+import logging
 import os
 import secrets
 import socket
@@ -10,7 +11,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-import structlog
 from motor.motor_asyncio import AsyncIOMotorClientSession
 from pymongo import ReturnDocument
 from pymongo.errors import PyMongoError
@@ -25,7 +25,7 @@ MAXIMUM_ATTEMPTS = 3  # in a row that end with a dead worker and without progres
 # A missing or null expires_at sorts below every date.
 NO_LIVE_LEASE: dict[str, Any] = {"$lte": ["$lease.expires_at", "$$NOW"]}
 
-log = structlog.get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class Busy(Conflict):
@@ -118,9 +118,9 @@ class Claimed:
             try:
                 await self.renew()
             except Fenced:
-                await log.awarning("Lost the lease on a job", job=self.job.id, fence=self.fence)
+                _log.warning("Lost the lease on %s (fence %d).", self.job.id, self.fence)
             except PyMongoError as error:  # the lease may still hold when MongoDB is back
-                await log.awarning("Could not renew the lease on a job", job=self.job.id, error=str(error))
+                _log.warning("Could not renew the lease on %s: %s", self.job.id, error)
 
 
 @asynccontextmanager
@@ -210,10 +210,10 @@ async def _record(claimed: Claimed, error: BaseException) -> None:
         case Exception():
             sentence = f"Muster failed at this ({type(error).__name__}); the log of the workers has the details."
             outcome = {"state": "failed", "error": {"$literal": sentence}, "finished_at": "$$NOW"}
-            await log.aexception("A job failed unexpectedly", job=claimed.job.id)
+            _log.exception("%s failed unexpectedly.", claimed.job.id)
         case _:  # our own shutdown
             outcome = again
     try:
         await claimed._end(**outcome)  # noqa: SLF001  as above
     except (Fenced, PyMongoError) as lost:  # then the lease runs out and the next attempt decides
-        await log.awarning("Could not record how an attempt ended", job=claimed.job.id, error=str(lost))
+        _log.warning("Could not record how an attempt at %s ended: %s", claimed.job.id, lost)

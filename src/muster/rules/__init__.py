@@ -1,0 +1,28 @@
+"""The rule language: pure, no I/O, imports nothing else of Muster.
+
+Four passes, plain functions: **read** (text or tree → condition with spans) → **check** (fields, types, limits) →
+**plan** (what MongoDB decides, what Python checks afterwards, and why) → **compile** (a `$match`, and a predicate).
+What a rule means is decided by `oracle`; everything else must agree with it.
+"""
+
+from muster.rules.fields import PARTS, FieldType, Registry
+from muster.rules.planning import Piece, Plan, plan_rule
+from muster.rules.problems import Problem, RuleError, Span
+from muster.rules.reading import Rule, read_rule
+from muster.rules.running import compile_rule, oracle
+
+__all__ = [
+    "PARTS",
+    "FieldType",
+    "Piece",
+    "Plan",
+    "Problem",
+    "Registry",
+    "Rule",
+    "RuleError",
+    "Span",
+    "compile_rule",
+    "oracle",
+    "plan_rule",
+    "read_rule",
+]

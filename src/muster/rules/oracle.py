@@ -1,0 +1,284 @@
+"""The meaning of a rule: rule_engine's own operation at every node, made total.
+
+rule_engine raises where a value is missing; a segment must not. So the tree that rule_engine builds is kept as it is,
+and between each node and its operands stands a small guard that turns what raises into null (for a value) or false
+(for a test), as `rules.md` has it. Nothing here says how an operation works, only what happens when it cannot.
+
+This is the reference that MongoDB's filter, the compiled predicate and explain are tested against. It also runs what
+neither of them covers.
+"""
+
+import decimal
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from rule_engine import Context, DataType, ast, errors
+from rule_engine.builtins import Builtins, BuiltinValueGenerator
+
+from muster.rules.fields import PARTS, FieldType, Registry
+from muster.rules.patterns import compile_pattern
+from muster.rules.problems import Problem, RuleError
+from muster.rules.suggestions import closest
+from muster.rules.syntax import Node, Syntax, chain, children, is_logic, parse
+
+Profile = Mapping[str, Any]
+Moment = tuple[datetime, datetime]  # now, and the start of today in the project's time zone
+
+FAILURES = (errors.EngineError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What an operation raises when it cannot be computed; decimal's and overflow errors are ArithmeticErrors."""
+
+ARITHMETIC = decimal.Context(prec=28, rounding=decimal.ROUND_HALF_EVEN)
+"""Numbers are decimals of 28 digits, whatever the calling thread has set."""
+
+_moment: ContextVar[Moment] = ContextVar("moment")
+
+_ENGINE_TYPES = {
+    FieldType.STRING: DataType.STRING,
+    FieldType.NUMBER: DataType.FLOAT,
+    FieldType.BOOLEAN: DataType.BOOLEAN,
+    FieldType.DATETIME: DataType.DATETIME,
+    FieldType.STRINGS: DataType.ARRAY(DataType.STRING),
+    FieldType.NUMBERS: DataType.ARRAY(DataType.FLOAT),
+}
+
+
+def build_oracle(text: str, registry: Registry, time_zone: str = "UTC") -> Callable[[Profile, datetime], bool]:
+    """The total meaning of a vetted text, without scope. Raises `RuleError`, with spans, for what has no types."""
+    expression = _totalled(build(parse(text, engine_context(registry))))
+    zone = ZoneInfo(time_zone)
+
+    def decide(profile: Profile, now: datetime) -> bool:
+        bound = _moment.set((now, start_of_day(now, zone)))
+        try:
+            with decimal.localcontext(ARITHMETIC):
+                return bool(expression.evaluate(profile))
+        finally:
+            _moment.reset(bound)
+
+    return decide
+
+
+def start_of_day(now: datetime, zone: ZoneInfo) -> datetime:
+    """Midnight of the day that `now` falls on in `zone`, in UTC."""
+    return now.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0, fold=0).astimezone(UTC)
+
+
+def engine_context(registry: Registry) -> Context:
+    """rule_engine's typed view of a profile: parts are objects with the registered fields, and nothing else."""
+    attributes: dict[str, dict[str, Any]] = {part: {} for part in PARTS}
+    for name, field_type in registry.items():
+        part, _, attribute = name.partition(".")
+        if part in attributes:
+            attributes[part][attribute] = _ENGINE_TYPES[field_type]
+    objects = {part: DataType.OBJECT(part, attributes=found, accessor=_value_in) for part, found in attributes.items()}
+    context = Context(
+        type_resolver=objects,
+        resolver=_value_in,
+        default_timezone="utc",
+        decimal_context=ARITHMETIC,
+        mapping_attribute_lookup=False,
+    )
+    context.builtins = Builtins.from_defaults(
+        values={
+            "now": BuiltinValueGenerator(lambda _: _moment.get()[0]),
+            "today": BuiltinValueGenerator(lambda _: _moment.get()[1]),
+        },
+        timezone=UTC,
+    )
+    return context
+
+
+def _value_in(mapping: Profile | None, name: str) -> Any:
+    return None if mapping is None else mapping.get(name)
+
+
+class _BuiltLater:
+    """Stands for a child of a deferred node: builds it, and says where it stands when it cannot be built."""
+
+    def __init__(self, node: Node, syntax: Syntax) -> None:
+        self.node, self.syntax = node, syntax
+
+    def build(self) -> Any:
+        try:
+            return self.node.build()
+        except errors.EngineError as error:
+            raise RuleError(_problem(error, self.node, self.syntax)) from error
+        except (*FAILURES, RecursionError, MemoryError, AssertionError) as error:
+            detail = f"This cannot be computed: {error or type(error).__name__}."
+            raise RuleError(Problem(detail, self.syntax.span(self.node))) from error
+
+
+def build(syntax: Syntax) -> Any:
+    """Let rule_engine build its typed tree. Raises `RuleError` with the span of the node that has no types."""
+    with decimal.localcontext(ARITHMETIC):
+        return _BuiltLater(_prepared(syntax.root, syntax), syntax).build()
+
+
+def _prepared(node: Node, syntax: Syntax) -> Node:
+    """The same deferred tree, with long chains balanced (building recurses) and children that report their place."""
+    if is_logic(node):
+        operands = [_BuiltLater(_prepared(operand, syntax), syntax) for operand in chain(node)]
+        return _balanced(node, operands, syntax)
+    replaced = {id(child): _BuiltLater(_prepared(child, syntax), syntax) for child in children(node)}
+
+    def swap(found: Any) -> Any:
+        if isinstance(found, Node):
+            return replaced[id(found)]
+        if isinstance(found, (tuple, list, deque)):
+            return tuple(swap(each) for each in found)
+        return found
+
+    prepared = Node(
+        node.cls,
+        args=tuple(swap(argument) for argument in node.args),
+        kwargs={name: swap(value) for name, value in node.kwargs.items()},
+        method=node.method,
+    )
+    syntax.offsets[id(prepared)] = syntax.offsets[id(node)]
+    return prepared
+
+
+def _balanced(node: Node, operands: list[_BuiltLater], syntax: Syntax) -> Node:
+    level: list[Any] = operands
+    while len(level) > 1:
+        pairs = [level[index : index + 2] for index in range(0, len(level), 2)]
+        level = [
+            _BuiltLater(Node(node.cls, args=(*node.args[:2], *pair)), syntax) if len(pair) == 2 else pair[0]
+            for pair in pairs
+        ]
+        for made in level:
+            syntax.offsets.setdefault(id(made.node), syntax.offsets[id(node)])
+    top: Node = level[0].node
+    return top
+
+
+def _problem(error: errors.EngineError, node: Node, syntax: Syntax) -> Problem:
+    span = syntax.span(node)
+    if isinstance(error, errors.ObjectAttributeError):
+        name = f"{error.object.name}.{error.attribute_name}"
+        known = [f"{error.object.name}.{attribute}" for attribute in error.object.attributes]
+        return Problem(f"There is no field {name}.", span, suggestion=closest(name, known))
+    if isinstance(error, errors.AttributeResolutionError):
+        return Problem(f"There is no attribute {error.attribute_name} here.", span, suggestion=error.suggestion)
+    message = error.message.removeprefix("data type mismatch").strip().strip("()")
+    reason = f": {message}" if message and message != error.message else ""
+    if error.message.startswith("data type mismatch"):
+        return Problem(f"The types on the two sides do not go together here{reason}.", span)
+    return Problem(f"This cannot be computed: {error.message}.", span)
+
+
+class _Value:
+    """Guards a value: what cannot be computed is null."""
+
+    otherwise: Any = None
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+        self.result_type = inner.result_type
+
+    def evaluate(self, profile: Any) -> Any:
+        try:
+            return self.inner.evaluate(profile)
+        except FAILURES:
+            return self.otherwise
+
+
+class _Test(_Value):
+    """Guards a test: one that cannot be decided is false."""
+
+    otherwise = False
+
+
+class _Complement(_Value):
+    """Guards `!~` and `!~~`: where the test that they deny is false, they are true."""
+
+    otherwise = True
+
+
+class _NotNull:
+    """Guards an operand of a test: null ends the test."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+        self.result_type = inner.result_type
+
+    def evaluate(self, profile: Any) -> Any:
+        value = self.inner.evaluate(profile)
+        if value is None:
+            raise errors.EvaluationError("null has no order and holds no text")
+        return value
+
+
+class _Pattern:
+    """An RE2 pattern with the two methods that rule_engine calls on `re`'s."""
+
+    def __init__(self, pattern: str) -> None:
+        self.anchored = compile_pattern(pattern, anchored=True)
+        self.floating = compile_pattern(pattern, anchored=False)
+
+    def match(self, text: str) -> Any:
+        return _MATCHED if self.anchored.search(text) is not None else None
+
+    def search(self, text: str) -> Any:
+        return _MATCHED if self.floating.search(text) is not None else None
+
+
+class _Matched:
+    def groups(self) -> tuple[()]:
+        return ()
+
+
+_MATCHED = _Matched()
+_OPERANDS = ("left", "right", "member", "container", "object", "item", "start", "stop", "condition", "case_true")
+_OPERANDS += ("case_false", "iterable", "result", "function")
+
+
+def _totalled(node: Any) -> Any:
+    """Put guards below a built node, and return the guarded node itself."""
+    for name in _OPERANDS:
+        operand = getattr(node, name, None)
+        if isinstance(operand, ast.ExpressionBase):
+            setattr(node, name, _totalled(operand))
+    if isinstance(node, ast.FunctionCallExpression):
+        node.arguments = tuple(_totalled(argument) for argument in node.arguments)
+    if isinstance(node, (ast.ArrayExpression, ast.SetExpression)):
+        node.value = [_totalled(member) for member in node.value]
+    if isinstance(node, ast.LiteralExpressionBase):
+        return node
+    return _guard(node)
+
+
+def _guard(node: Any) -> Any:
+    if isinstance(node, ast.FuzzyComparisonExpression):
+        node.left = _NotNull(node.left)
+        if isinstance(node.right, ast.StringExpression):
+            node._right = _Pattern(node.right.value)  # noqa: SLF001  Python's `re` must not see a profile's text
+        return _Complement(node) if node.type.startswith("ne") else _Test(node)
+    if isinstance(node, ast.ArithmeticComparisonExpression):
+        node.left, node.right = _NotNull(node.left), _NotNull(node.right)
+        return _Test(node)
+    if isinstance(node, ast.ContainsExpression):
+        node.member, node.container = _NotNull(node.member), _NotNull(node.container)
+        return _Test(node)
+    if isinstance(node, ast.FunctionCallExpression) and isinstance(_inner(node.function), ast.GetAttributeExpression):
+        return _Test(node)
+    return _Value(node)
+
+
+def _inner(guarded: Any) -> Any:
+    return guarded.inner if isinstance(guarded, _Value) else guarded
+
+
+@contextmanager
+def moment(now: datetime, today: datetime) -> Iterator[None]:
+    """Bind `$now` and `$today` for evaluations inside."""
+    bound = _moment.set((now, today))
+    try:
+        yield
+    finally:
+        _moment.reset(bound)

@@ -1,0 +1,234 @@
+"""What a rule may not contain, decided on the parsed tree, before rule_engine builds anything from it.
+
+Each refusal is about safety or about meaning: what can run away (`**`, shifts, ranges, nested comprehensions), what
+has another answer at every look (`$random`), what has no values in a profile (bytes, mappings), and what would reach
+past the registered fields (underscores).
+"""
+
+from collections.abc import Callable, Iterator
+from decimal import Decimal, InvalidOperation
+
+import dateutil.tz
+from rule_engine import ast, errors
+from rule_engine.parser.utilities import parse_datetime, parse_float, parse_timedelta
+
+from muster.rules.fields import PARTS
+from muster.rules.patterns import translate_pattern
+from muster.rules.problems import Problem, RuleError
+from muster.rules.suggestions import closest
+from muster.rules.syntax import Node, Syntax, children
+
+MAX_NUMBER_DIGITS = 100
+MAX_NUMBER_EXPONENT = 400  # doubles end at 308
+MAX_PATTERN = 1_000  # characters of a regular expression
+
+FUNCTIONS: dict[str, tuple[int, int]] = {
+    "abs": (1, 1),
+    "all": (1, 1),
+    "any": (1, 1),
+    "in_cohort": (1, 1),
+    "max": (1, 1),
+    "min": (1, 1),
+    "split": (1, 3),
+    "sum": (1, 1),
+}
+"""Functions of the language, with the least and the most number of arguments."""
+
+VALUES = ("e", "now", "pi", "today")
+"""`$`-names that are values."""
+
+METHODS = ("ends_with", "starts_with")
+"""Attributes that are called."""
+
+ATTRIBUTES = (
+    *("as_lower", "as_upper", "is_empty", "length", "to_ary", "to_set", "to_str"),
+    *("ceiling", "floor", "to_flt", "to_int"),
+    *("date", "day", "hour", "microsecond", "millisecond", "minute", "month", "second", "to_epoch", "weekday", "year"),
+    *("days", "microseconds", "seconds", "total_seconds"),
+)
+
+_REFUSED_NAMES = {
+    "filter": "Write a comprehension: [x for x in … if …].",
+    "map": "Write a comprehension: [… for x in …].",
+    "parse_datetime": 'Write a datetime literal: d"2026-01-31".',
+    "parse_float": "Register the field as a number.",
+    "parse_timedelta": 'Write a duration literal: t"P30D".',
+    "random": "A rule must give the same answer at every look.",
+    "range": "Lists are written out: [1, 2, 3].",
+    "re_groups": "Groups of a match are not kept.",
+}
+_REFUSED_OPERATORS = {"POW": "**", "BWLSH": "<<", "BWRSH": ">>"}
+_REFUSED_LITERALS = {
+    ast.BytesExpression: "Bytes have no place in a rule: no field holds them.",
+    ast.MappingExpression: "A mapping {key: value} has no place in a rule.",
+}
+
+
+def vet(syntax: Syntax) -> None:
+    """Refuse what may not be built. Raises `RuleError` with every problem found."""
+    problems = list(_problems(syntax))
+    if problems:
+        raise RuleError(*problems)
+
+
+def _problems(syntax: Syntax) -> Iterator[Problem]:
+    called: set[int] = set()
+    waiting: list[tuple[Node, frozenset[str]]] = [(syntax.root, frozenset())]
+    while waiting:
+        node, variables = waiting.pop()
+        if node.cls is ast.FunctionCallExpression:
+            called.add(id(node.args[1]))
+        for detail, suggestion in _faults(node, variables, is_called=id(node) in called):
+            yield Problem(detail, syntax.span(node), suggestion=suggestion)
+        if node.cls is ast.ComprehensionExpression:
+            variables |= {node.args[2]}
+        waiting.extend((child, variables) for child in reversed(list(children(node))))
+
+
+Fault = tuple[str, str | None]
+
+
+def _faults(node: Node, variables: frozenset[str], *, is_called: bool) -> Iterator[Fault]:
+    if refused := _REFUSED_LITERALS.get(node.cls):
+        yield refused, None
+    elif len(node.args) == 4 and node.args[1] in _REFUSED_OPERATORS:
+        yield f"The operator {_REFUSED_OPERATORS[node.args[1]]} is not allowed: its result can be of any size.", None
+    elif check := _CHECKS.get(node.cls):
+        yield from check(node, variables, is_called)
+
+
+def _number(node: Node, _variables: frozenset[str], _is_called: bool) -> Iterator[Fault]:  # noqa: FBT001  one signature for all checks
+    text = node.args[1]
+    if text in ("nan", "inf"):
+        yield f"{text} is not a number that a field can hold.", None
+    elif len(text) > MAX_NUMBER_DIGITS:
+        yield f"A number has at most {MAX_NUMBER_DIGITS} digits.", None
+    else:
+        try:
+            value: Decimal = parse_float(text)
+            if value and abs(value.adjusted()) > MAX_NUMBER_EXPONENT:
+                yield "This number is outside of what a field can hold (about ±1.8e308).", None
+        except (errors.FloatSyntaxError, InvalidOperation):
+            yield "Not a number as rules write it: no leading zeros, and digits after the exponent.", None
+
+
+def _moment(node: Node, _variables: frozenset[str], _is_called: bool) -> Iterator[Fault]:  # noqa: FBT001
+    try:
+        parse_datetime(node.args[1], dateutil.tz.UTC).astimezone(dateutil.tz.UTC)
+    except (errors.DatetimeSyntaxError, ValueError):
+        yield 'Not a date and time: write ISO 8601, for example d"2026-01-31" or d"2026-01-31T12:00:00Z".', None
+    except OverflowError:
+        yield "This date is outside of the years 1 to 9999.", None
+
+
+def _duration(node: Node, _variables: frozenset[str], _is_called: bool) -> Iterator[Fault]:  # noqa: FBT001
+    try:
+        parse_timedelta(node.args[1])
+    except errors.TimedeltaSyntaxError:
+        yield 'Not a duration: write ISO 8601 without months and years, for example t"P30D" or t"PT12H".', None
+    except OverflowError:
+        yield "This duration is longer than a thousand million days.", None
+
+
+def _string(node: Node, _variables: frozenset[str], _is_called: bool) -> Iterator[Fault]:  # noqa: FBT001
+    try:
+        node.args[1].encode()
+    except UnicodeEncodeError:
+        yield "This text holds half of a surrogate pair, which is not a character.", None
+
+
+def _symbol(node: Node, variables: frozenset[str], is_called: bool) -> Iterator[Fault]:  # noqa: FBT001
+    name = node.args[1]
+    if node.kwargs["scope"] is None:
+        if name.startswith("_"):
+            yield f"{name} begins with an underscore: such names are not part of a rule.", None
+        elif name not in PARTS and name not in variables:
+            expected = ", ".join(PARTS)
+            yield (
+                f"{name} is not a part of a profile; the parts are {expected}. Text goes in quotes.",
+                closest(name, PARTS),
+            )
+    elif name in _REFUSED_NAMES:
+        yield f"${name} is not allowed in a rule. {_REFUSED_NAMES[name]}", None
+    elif name not in VALUES and name not in FUNCTIONS:
+        yield f"There is no ${name}.", _dollar(closest(name, (*VALUES, *FUNCTIONS)))
+    elif name in FUNCTIONS and not is_called:
+        yield f"${name} is a function: write ${name}(…).", None
+
+
+def _dollar(name: str | None) -> str | None:
+    return name and f"${name}"
+
+
+def _attribute(node: Node, _variables: frozenset[str], is_called: bool) -> Iterator[Fault]:  # noqa: FBT001
+    target, name = node.args[1], node.args[2]
+    if name.startswith("_"):
+        yield f"{name} begins with an underscore: such names are not part of a rule.", None
+    elif target.cls is ast.SymbolExpression and target.args[1] in PARTS:
+        return  # a field: checked against the registry
+    elif name in METHODS:
+        if not is_called:
+            yield f'{name} is called: write .{name}("…").', None
+    elif name not in ATTRIBUTES:
+        yield f"There is no attribute {name} here.", closest(name, (*ATTRIBUTES, *METHODS))
+
+
+def _call(node: Node, _variables: frozenset[str], _is_called: bool) -> Iterator[Fault]:  # noqa: FBT001
+    function, given = node.args[1], len(node.args[2])
+    if function.cls is ast.SymbolExpression and function.kwargs["scope"] is not None:
+        least, most = FUNCTIONS.get(function.args[1], (given, given))
+        if not least <= given <= most:
+            expected = str(least) if least == most else f"{least} to {most}"
+            yield f"${function.args[1]} takes {expected} argument(s), not {given}.", None
+    elif function.cls is ast.GetAttributeExpression and function.args[2] in METHODS:
+        if given != 1:
+            yield f".{function.args[2]} takes 1 argument, not {given}.", None
+    else:
+        yield "Only functions like $sum and tests like .starts_with can be called.", None
+
+
+def _pattern(node: Node, _variables: frozenset[str], _is_called: bool) -> Iterator[Fault]:  # noqa: FBT001
+    subject, pattern = node.args[2], node.args[3]
+    if _is_constant(subject):
+        # rule_engine would fold it while building, on Python's `re`, which a pattern can keep busy for ever.
+        yield "The text that a regular expression is tried on must come from a field.", None
+    elif pattern.cls is not ast.StringExpression:
+        yield "The regular expression must be written out as text in the rule, not computed.", None
+    elif len(pattern.args[1]) > MAX_PATTERN:
+        yield f"A regular expression has at most {MAX_PATTERN:,} characters.", None
+    else:
+        try:
+            translate_pattern(pattern.args[1])
+        except ValueError as error:
+            yield f"This regular expression cannot be used: {error}.", None
+
+
+def _is_constant(node: Node) -> bool:
+    waiting = [node]
+    while waiting:
+        found = waiting.pop()
+        if found.cls is ast.SymbolExpression and found.kwargs["scope"] is None:
+            return False
+        waiting.extend(children(found))
+    return True
+
+
+def _comprehension(node: Node, variables: frozenset[str], _is_called: bool) -> Iterator[Fault]:  # noqa: FBT001
+    name = node.args[2]
+    if variables:
+        yield "A comprehension inside a comprehension is not allowed: its cost multiplies.", None
+    if name in PARTS or name.startswith("_"):
+        yield f"{name} cannot name the variable of a comprehension: it is a part of a profile or begins with _.", None
+
+
+_CHECKS: dict[type, Callable[[Node, frozenset[str], bool], Iterator[Fault]]] = {
+    ast.ComprehensionExpression: _comprehension,
+    ast.DatetimeExpression: _moment,
+    ast.FloatExpression: _number,
+    ast.FunctionCallExpression: _call,
+    ast.FuzzyComparisonExpression: _pattern,
+    ast.GetAttributeExpression: _attribute,
+    ast.StringExpression: _string,
+    ast.SymbolExpression: _symbol,
+    ast.TimedeltaExpression: _duration,
+}

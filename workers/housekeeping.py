@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from muster.cohorts import generations
+from muster.cohorts import jobs as evaluations
 from muster.jobs import leases, service
 
 _log = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ class Chore:
 
 CHORES: Sequence[Chore] = (
     Chore("jobs:sweep", service.sweep, timedelta(seconds=5)),
+    Chore("cohorts:settle", evaluations.settle_ended_runs, timedelta(seconds=5)),
     Chore("cohorts:purge", generations.purge, timedelta(seconds=60)),
 )
 

@@ -14,7 +14,8 @@ from muster.cohorts.generations import row
 from muster.cohorts.live_rules import LiveRule, LiveRules
 
 Write = InsertOne[dict[str, Any]] | DeleteOne | ReplaceOne[dict[str, Any]]
-Rows = Mapping[ObjectId, Mapping[str, Mapping[str, Any]]]  # profile → generation → stored row
+Row = Mapping[str, Any]
+Rows = Mapping[ObjectId, Mapping[str, Row]]  # profile → generation → stored row
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ class _Decider:
     into: Decisions
 
     def in_place(
-        self, rule: LiveRule, profile: ObjectId, stored: Mapping[str, Any], *, answer: bool, cause: Cause
+        self, rule: LiveRule, profile: ObjectId, stored: Mapping[str, Row], *, answer: bool, cause: Cause
     ) -> None:
         found = stored.get(rule.generation)
         was_member = found is not None and found["in"]
@@ -91,14 +92,12 @@ class _Decider:
         else:
             entry = self._row(rule, profile, is_member=True, cause=cause)
             # A tombstone left from the run may still stand here.
-            self.into.writes.append(
-                InsertOne(entry) if found is None else ReplaceOne({"_id": identity}, entry)
-            )
+            self.into.writes.append(InsertOne(entry) if found is None else ReplaceOne({"_id": identity}, entry))
         self.into.count(rule, 1 if answer else -1)
         self._changed(rule, profile, "entered" if answer else "left", cause)
 
     def beside_a_run(
-        self, rule: LiveRule, profile: ObjectId, stored: Mapping[str, Any], *, answer: bool, cause: Cause
+        self, rule: LiveRule, profile: ObjectId, stored: Mapping[str, Row], *, answer: bool, cause: Cause
     ) -> None:
         found = stored.get(rule.generation)
         if found is not None and (found["as_of"] >= self.as_of or found["in"] == answer):
@@ -111,7 +110,7 @@ class _Decider:
         self.into.writes.append(InsertOne(entry) if found is None else ReplaceOne(identity, entry))
         self.into.count(rule, 0)
 
-    def gone(self, profile: ObjectId, stored: Mapping[str, Any]) -> None:
+    def gone(self, profile: ObjectId, stored: Mapping[str, Row]) -> None:
         for generation, found in stored.items():
             rule = self.live.by_generation.get(generation)
             if rule is None or rule.is_filling:
@@ -124,11 +123,9 @@ class _Decider:
             self.beside_a_run(rule, profile, stored, answer=False, cause=Cause.RECORD)
 
     def _row(self, rule: LiveRule, profile: ObjectId, *, is_member: bool, cause: Cause) -> dict[str, Any]:
-        return row(
-            rule.generation, profile, is_member=is_member, entered_at=self.now, cause=cause, as_of=self.as_of
-        )
+        return row(rule.generation, profile, is_member=is_member, entered_at=self.now, cause=cause, as_of=self.as_of)
 
-    def _row_in_place(self, rule: LiveRule, stored: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    def _row_in_place(self, rule: LiveRule, stored: Mapping[str, Row]) -> Row | None:
         for generation, found in stored.items():
             other = self.live.by_generation.get(generation)
             if other is not None and other.cohort_id == rule.cohort_id and not other.is_filling and found["in"]:

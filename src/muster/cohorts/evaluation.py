@@ -9,7 +9,7 @@ from typing import Any
 from bson import ObjectId
 from pymongo.errors import BulkWriteError
 
-from muster.cohorts.documents import Cause, Cohort, Membership, StoredRule, generation_id
+from muster.cohorts.documents import Cohort, Membership, StoredRule, generation_id
 from muster.cohorts.generations import Filled, begin, filling_of, give_up, put_in_place, row, server_time
 from muster.cohorts.snapshot import Snapshot, open_snapshot
 from muster.records.documents import Profile
@@ -27,7 +27,9 @@ Progress = Callable[[int, int | None], Awaitable[None]]
 Batches = AsyncIterator[list[ObjectId]]
 
 
-async def evaluate(cohort_id: str, run: str, *, cause: str, members: list[str] | None, progress: Progress) -> dict[str, Any]:
+async def evaluate(
+    cohort_id: str, run: str, *, cause: str, members: list[str] | None, progress: Progress
+) -> dict[str, Any]:
     """Fill a new generation and put it in place; readers see the old members until then.
 
     `members` are the `pii_id`s of a static cohort given by hand; without them the rule decides. Raises
@@ -86,7 +88,14 @@ async def _fill(
                 entered_at, why = before.pop(profile, (None, cause))
                 added += entered_at is None
                 rows.append(
-                    row(generation, profile, is_member=True, entered_at=entered_at or now, cause=why, as_of=snapshot.as_of)
+                    row(
+                        generation,
+                        profile,
+                        is_member=True,
+                        entered_at=entered_at or now,
+                        cause=why,
+                        as_of=snapshot.as_of,
+                    )
                 )
             matched += len(rows)
             if len(writes) >= INSERTS_AT_ONCE:
@@ -139,7 +148,9 @@ class _Scan:
         self.total: int | None = None
 
 
-async def matching(project_id: str, plan: Plan, snapshot: Snapshot, now: datetime, scan: _Scan | None = None) -> Batches:
+async def matching(
+    project_id: str, plan: Plan, snapshot: Snapshot, now: datetime, scan: _Scan | None = None
+) -> Batches:
     """The ids of the profiles that a plan matches, at the snapshot's moment, in batches; memory stays bounded."""
     scan = scan or _Scan()
     projection = {"_id": 1} if plan.residual is None else {"_id": 1, **plan.projection}

@@ -66,7 +66,8 @@ async def begin(cohort_id: str, run: str) -> Cohort:
     if document is None:
         raise Superseded
     await raise_registry_version()
-    return Cohort.model_validate(document)
+    registered: Cohort = Cohort.model_validate(document)
+    return registered
 
 
 async def put_in_place(cohort: Cohort, run: str, filled: Filled, *, cause: str, started: float) -> Run | None:

@@ -85,5 +85,3 @@ async def settle_ended_runs() -> int:
             await give_up(cohort.id, cohort.run or "", error)
             settled += 1
     return settled
-
-

@@ -1,7 +1,7 @@
 """Which rules a record change can touch: every live generation, compiled, found by the fields that changed."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -12,7 +12,7 @@ from muster.cohorts.documents import Cohort, Generation, Kind, State, StoredRule
 from muster.cohorts.evaluation import read_stored
 from muster.cohorts.snapshot import Snapshot
 from muster.records.service import registry
-from muster.rules import PARTS, Plan, Predicate, Registry, Rule, RuleError, compile_rule, plan_rule
+from muster.rules import PARTS, Plan, Registry, Rule, RuleError, compile_rule, plan_rule
 
 log = structlog.get_logger(__name__)
 
@@ -26,7 +26,7 @@ class LiveRule:
     number: int
     is_filling: bool
     rule: Rule | None  # None: a static cohort, which only loses the profiles that are erased
-    matches: Predicate | None
+    matches: Callable[[Mapping[str, Any], datetime], bool] | None
 
     @property
     def generation(self) -> str:
@@ -154,7 +154,9 @@ async def _read(cohort_id: str, stored: StoredRule, fields: Registry) -> Rule | 
     try:
         return read_stored(stored, fields)
     except RuleError as error:
-        await log.aerror("A stored rule can no longer be read; its cohort stands still", cohort=cohort_id, error=str(error))
+        await log.aerror(
+            "A stored rule can no longer be read; its cohort stands still", cohort=cohort_id, error=str(error)
+        )
         await Cohort.get_motor_collection().update_one(
             {"_id": cohort_id},
             {"$set": {"state": State.FAILED.value, "error": f"The rule can no longer be read: {error}"}},

@@ -125,9 +125,10 @@ class Stream:
         try:
             document: Mapping[str, Any] | None = await changes.try_next()
         except OperationFailure as error:
-            if error.code in _ENDS_THE_STREAM:
-                raise StreamEnded(_ENDS_THE_STREAM[error.code]) from error
-            raise
+            reason = _ENDS_THE_STREAM.get(error.code or 0)
+            if reason is None:
+                raise
+            raise StreamEnded(reason) from error
         return document
 
     async def _read(self, changes: "AsyncIOMotorChangeStream[dict[str, Any]]") -> None:

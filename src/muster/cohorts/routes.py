@@ -1,0 +1,174 @@
+"""Cohorts and rules over HTTP."""
+
+from typing import Annotated, Any, Literal
+
+from litestar import Request, Response, delete, get, patch, post
+from litestar.di import NamedDependency
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import QueryParameter
+from litestar.status_codes import HTTP_200_OK, HTTP_201_CREATED, HTTP_202_ACCEPTED, HTTP_304_NOT_MODIFIED
+
+from muster.api.etags import etag, expected_revs, not_modified
+from muster.api.paging import DEFAULT_LIMIT, Cursor, Limit, Page
+from muster.cohorts import members, previews, service
+from muster.cohorts.documents import Cohort, Kind
+from muster.cohorts.schemas import (
+    AcceptedOut,
+    AddedOut,
+    CheckOut,
+    CohortIn,
+    CohortOut,
+    CohortPatch,
+    EvaluatedOut,
+    MemberOut,
+    MembersIn,
+    PreviewIn,
+    PreviewOut,
+    ProfileCohortOut,
+    RemovedOut,
+    RuleIn,
+)
+from muster.errors import Conflict
+from muster.projects.service import project_of
+
+AnyRequest = Request[Any, Any, Any]
+ProjectId = Annotated[str | None, QueryParameter(description="The project; else the caller's default.")]
+Q = Annotated[str | None, QueryParameter(description="Words in name or description, or an id.", max_length=200)]
+
+
+@post("/v1/cohorts", summary="Create a cohort", tags=["cohorts"])
+async def create_cohort(owner: NamedDependency[str], data: CohortIn) -> Response[CohortOut]:
+    """Evaluated when the answer comes; a long evaluation goes on in the background, answered by 202 and a job."""
+    return _answer(await service.create(owner, data), status_code=HTTP_201_CREATED)
+
+
+@get("/v1/cohorts", summary="List cohorts, oldest first", tags=["cohorts"])
+async def list_cohorts(
+    *,
+    owner: NamedDependency[str],
+    project_id: ProjectId = None,
+    kind: Annotated[Kind | None, QueryParameter(description="Only dynamic or static ones.")] = None,
+    q: Q = None,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+) -> Page[CohortOut]:
+    """The cohorts of a project."""
+    cohorts, following = await service.list_cohorts(
+        owner, project_id=project_id, kind=kind, q=q, limit=limit, cursor=cursor
+    )
+    return Page(items=[CohortOut.of(cohort) for cohort in cohorts], next_cursor=following)
+
+
+@get("/v1/cohorts/{cohort_id:str}", summary="Show a cohort", tags=["cohorts"])
+async def show_cohort(request: AnyRequest, owner: NamedDependency[str], cohort_id: str) -> Response[CohortOut | None]:
+    """One cohort. Its ETag follows name, description, kind and rule; membership does not change it."""
+    cohort = await service.cohort_of(owner, cohort_id)
+    if not_modified(request, cohort.rev):
+        return Response(None, status_code=HTTP_304_NOT_MODIFIED, headers={"ETag": etag(cohort.rev)})
+    return Response(CohortOut.of(cohort), headers={"ETag": etag(cohort.rev)})
+
+
+@patch("/v1/cohorts/{cohort_id:str}", summary="Change a cohort", tags=["cohorts"])
+async def patch_cohort(
+    request: AnyRequest, owner: NamedDependency[str], cohort_id: str, data: CohortPatch
+) -> Response[CohortOut]:
+    """A changed rule evaluates anew; readers see the old members until that is done."""
+    patched = await service.patch(owner, cohort_id, data, expected_revs=expected_revs(request))
+    return _answer(patched, status_code=HTTP_200_OK)
+
+
+@delete("/v1/cohorts/{cohort_id:str}", summary="Delete a cohort", tags=["cohorts"])
+async def delete_cohort(request: AnyRequest, owner: NamedDependency[str], cohort_id: str) -> None:
+    """Its members are forgotten with it; profiles stay."""
+    await service.delete(owner, cohort_id, expected_revs=expected_revs(request))
+
+
+@post("/v1/cohorts/{cohort_id:str}/evaluate", status_code=HTTP_200_OK, summary="Evaluate anew", tags=["cohorts"])
+async def evaluate_cohort(owner: NamedDependency[str], cohort_id: str) -> Response[EvaluatedOut | AcceptedOut]:
+    """Ask the rule about every profile again. Not needed to stay right: the watcher does that."""
+    job = await service.evaluate_now(owner, cohort_id)
+    if job.state == "succeeded" and job.result is not None:
+        return Response(EvaluatedOut.model_validate(job.result))
+    if job.state in {"failed", "cancelled", "quarantined"}:
+        raise Conflict(job.error or f"{job.id} was cancelled: {cohort_id} changed meanwhile, or was deleted.")
+    location = {"Location": f"/v1/jobs/{job.id}"}
+    return Response(AcceptedOut(job_id=job.id), status_code=HTTP_202_ACCEPTED, headers=location)
+
+
+@get("/v1/cohorts/{cohort_id:str}/members", summary="List members", tags=["cohorts"])
+async def list_members(
+    *,
+    owner: NamedDependency[str],
+    cohort_id: str,
+    order: Literal["joined", "id"] = "joined",
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+) -> Page[MemberOut]:
+    """By when they entered, or in a fixed order of the profiles."""
+    items, following = await members.page(owner, cohort_id, order=order, limit=limit, cursor=cursor)
+    return Page(items=items, next_cursor=following)
+
+
+@post(
+    "/v1/cohorts/{cohort_id:str}/members", status_code=HTTP_200_OK, summary="Add to a static cohort", tags=["cohorts"]
+)
+async def add_members(owner: NamedDependency[str], cohort_id: str, data: MembersIn) -> AddedOut:
+    """Whom nobody knows is named in the answer; the others are added."""
+    result = await members.add(owner, cohort_id, data.members)
+    return AddedOut(added=result.done, already=result.already, unknown=result.others)
+
+
+@delete(
+    "/v1/cohorts/{cohort_id:str}/members",
+    status_code=HTTP_200_OK,
+    summary="Remove from a static cohort",
+    tags=["cohorts"],
+)
+async def remove_members(owner: NamedDependency[str], cohort_id: str, data: MembersIn) -> RemovedOut:
+    """Who is not in is named in the answer; the others are removed."""
+    result = await members.remove(owner, cohort_id, data.members)
+    return RemovedOut(removed=result.done, not_members=result.others)
+
+
+@get("/v1/profiles/{pii_id:str}/cohorts", summary="List the cohorts of a profile", tags=["records"])
+async def list_profile_cohorts(
+    owner: NamedDependency[str], pii_id: str, project_id: ProjectId = None
+) -> Page[ProfileCohortOut]:
+    """All cohorts that somebody is in, on one page."""
+    project = await project_of(owner, project_id)
+    return Page(items=await members.cohorts_of_profile(project.id, pii_id))
+
+
+@post("/v1/rules/check", status_code=HTTP_200_OK, summary="Check a rule", tags=["rules"])
+async def check_rule(owner: NamedDependency[str], data: RuleIn) -> CheckOut:
+    """Is it right, what does it mean, and where would it run; nothing is evaluated."""
+    return await previews.check(owner, data)
+
+
+@post("/v1/rules/preview", status_code=HTTP_200_OK, summary="Preview a rule", tags=["rules"])
+async def preview_rule(owner: NamedDependency[str], data: PreviewIn) -> PreviewOut:
+    """How many profiles match now, and a few of them; nothing is stored."""
+    return await previews.preview(owner, data)
+
+
+def _answer(cohort: Cohort, *, status_code: int) -> Response[CohortOut]:
+    headers = {"ETag": etag(cohort.rev)}
+    if cohort.run is not None:
+        status_code, headers["Location"] = HTTP_202_ACCEPTED, f"/v1/jobs/{cohort.run}"
+    return Response(CohortOut.of(cohort), status_code=status_code, headers=headers)
+
+
+ROUTES: list[HTTPRouteHandler] = [
+    create_cohort,
+    list_cohorts,
+    show_cohort,
+    patch_cohort,
+    delete_cohort,
+    evaluate_cohort,
+    list_members,
+    add_members,
+    remove_members,
+    list_profile_cohorts,
+    check_rule,
+    preview_rule,
+]

@@ -1,0 +1,288 @@
+"""What can be done with cohorts: create, read, change, delete, evaluate."""
+
+import json
+import re
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from pymongo import ReturnDocument
+
+from muster.api.etags import stale
+from muster.api.numbering import next_number
+from muster.api.paging import decode_cursor, page_of
+from muster.cohorts.documents import Cohort, Generation, Kind, State, StoredRule
+from muster.cohorts.jobs import KIND, PREFIX, run_here_or_wait
+from muster.cohorts.schemas import CohortIn, CohortPatch, RuleSource
+from muster.cohorts.snapshot import raise_registry_version
+from muster.errors import Conflict, Invalid, NotFound, Problem
+from muster.jobs.documents import FINISHED, Job
+from muster.jobs.service import create_job
+from muster.projects.documents import Project
+from muster.projects.service import project_of
+from muster.records.documents import Profile
+from muster.records.service import registry
+from muster.rules import Rule, RuleError, plan_rule, read_rule
+
+# Python decides this many candidates here, within the request; more go to a worker, so that the API stays quick.
+RESIDUAL_CANDIDATES_HERE = 20_000
+
+Blocker = Callable[[str], Awaitable[list[str]]]
+blockers: list[Blocker] = []
+"""Asked before a cohort is deleted: each names what still uses it. Filled by `muster.app`."""
+
+
+async def create(owner: str, body: CohortIn) -> Cohort:
+    """A new cohort, evaluated when the answer comes, or `evaluating` with its job in `run`."""
+    project = await project_of(owner, body.project_id)
+    rule = await rule_for(project, body.rule)
+    _check_kind(body, rule)
+    if body.members:
+        await _refuse_unknown(project.id, body.members)
+    return await create_managed(project, body, rule)
+
+
+async def create_managed(
+    project: Project, body: CohortIn, rule: StoredRule | None, *, key: str | None = None
+) -> Cohort:
+    """Create with a rule already read. With a `key` the cohort belongs to the file that carries it."""
+    now = datetime.now(UTC)
+    cohort = Cohort(
+        id=await next_number("COH"),
+        project_id=project.id,
+        owner=project.owner,
+        name=body.name,
+        description=body.description,
+        kind=Kind(body.kind),
+        rule=rule,
+        state=State.EVALUATING,
+        key=key,
+        managed_by="file" if key else None,
+        created_at=now,
+        updated_at=now,
+    )
+    if body.members is None and rule is None:  # an empty static cohort needs no run
+        cohort.state, cohort.active, cohort.last_generation = State.READY, Generation(number=1), 1
+        await cohort.insert()
+        await raise_registry_version()
+        return cohort
+    arguments: dict[str, Any] = {"cohort_id": cohort.id, "cause": "rule"}
+    if body.members is not None:
+        arguments |= {"cause": "manual", "members": body.members}
+    job = await create_job(PREFIX, KIND, project.id, project.owner, arguments)
+    cohort.run = job.id
+    await cohort.insert()
+    await run_here_or_wait(job, here=await _is_quick(cohort, arguments))
+    return await cohort_of(project.owner, cohort.id)
+
+
+async def cohort_of(owner: str, cohort_id: str) -> Cohort:
+    """One cohort of an owner. Raises NotFound, also for another owner's."""
+    cohort = await Cohort.find_one({"_id": cohort_id, "owner": owner})
+    if cohort is None:
+        raise NotFound(f"There is no cohort {cohort_id}.")
+    return cohort
+
+
+async def list_cohorts(
+    owner: str,
+    *,
+    project_id: str | None,
+    kind: Kind | None,
+    q: str | None,
+    limit: int,
+    cursor: str | None,
+) -> tuple[list[Cohort], str | None]:
+    """A page of a project's cohorts, oldest first. `q` looks for words in name and description."""
+    project = await project_of(owner, project_id)
+    query: dict[str, Any] = {"project_id": project.id}
+    if kind is not None:
+        query["kind"] = kind.value
+    if q:
+        words = {"$regex": re.escape(q.replace("\0", "")), "$options": "i"}
+        query["$and"] = [{"$or": [{"name": words}, {"description": words}, {"_id": q}]}]
+    if cursor is not None:
+        created_at, cohort_id = decode_cursor(cursor, datetime, str)
+        query["$or"] = [{"created_at": {"$gt": created_at}}, {"created_at": created_at, "_id": {"$gt": cohort_id}}]
+    rows = await Cohort.find(query).sort("created_at", "_id").limit(limit + 1).to_list()
+    return page_of(rows, limit, lambda cohort: (cohort.created_at, cohort.id))
+
+
+async def patch(owner: str, cohort_id: str, body: CohortPatch, *, expected_revs: frozenset[int] | None) -> Cohort:
+    """Change a cohort. A changed rule is evaluated anew while readers still see the old members."""
+    while True:
+        cohort = await cohort_of(owner, cohort_id)
+        if expected_revs is not None and cohort.rev not in expected_revs:
+            raise stale()
+        if cohort.managed_by == "file":
+            detail = f"{cohort_id} comes from the file with key {cohort.key!r} in rules/cohorts; change it there."
+            raise Conflict(detail)
+        patched = await _patch(cohort, body)
+        if patched is not None:
+            return patched
+
+
+async def patch_managed(cohort: Cohort, body: CohortPatch) -> Cohort:
+    """Change a cohort that belongs to a file, as its file says."""
+    while True:
+        patched = await _patch(cohort, body)
+        if patched is not None:
+            return patched
+        cohort = await cohort_of(cohort.owner, cohort.id)
+
+
+async def _patch(cohort: Cohort, body: CohortPatch) -> Cohort | None:
+    """Apply the change to this very revision; None when another change came first."""
+    project = await project_of(cohort.owner, cohort.project_id)
+    given = body.model_fields_set
+    values: dict[str, Any] = {}
+    for name in ("name", "description"):
+        value = getattr(body, name)
+        if name in given and value is not None and value != getattr(cohort, name):
+            values[name] = value
+    kind = Kind(body.kind) if body.kind else cohort.kind
+    rule = await rule_for(project, body.rule) if "rule" in given and body.rule is not None else cohort.rule
+    if "rule" in given and body.rule is None and kind is Kind.STATIC:
+        rule = None
+    if kind is Kind.DYNAMIC and rule is None:
+        raise Invalid("A dynamic cohort needs a rule.", [Problem("Give the rule to follow.", pointer="/rule")])
+    if rule != cohort.rule:
+        values["rule"] = rule.model_dump() if rule else None
+    if kind is not cohort.kind:
+        values["kind"] = kind.value
+    becomes_dynamic = kind is Kind.DYNAMIC and cohort.kind is Kind.STATIC
+    evaluates = kind is Kind.DYNAMIC and (becomes_dynamic or "rule" in values)
+    if not values:
+        return cohort
+    job = None
+    if evaluates:
+        arguments = {"cohort_id": cohort.id, "cause": "rule"}
+        job = await create_job(PREFIX, KIND, cohort.project_id, cohort.owner, arguments)
+        values |= {"run": job.id, "state": State.EVALUATING.value, "error": None, "filling": None}
+    changed = await Cohort.get_motor_collection().find_one_and_update(
+        {"_id": cohort.id, "rev": cohort.rev},
+        {"$set": {**values, "updated_at": datetime.now(UTC)}, "$inc": {"rev": 1}},
+        return_document=ReturnDocument.AFTER,
+    )
+    if changed is None:
+        return None  # a job made for nothing finds itself superseded
+    await raise_registry_version()
+    patched: Cohort = Cohort.model_validate(changed)
+    if job is None:
+        return patched
+    await run_here_or_wait(job, here=await _is_quick(patched, job.arguments))
+    return await cohort_of(cohort.owner, cohort.id)
+
+
+async def delete(owner: str, cohort_id: str, *, expected_revs: frozenset[int] | None) -> None:
+    """Delete a cohort with its members. Raises Conflict naming what still uses it."""
+    cohort = await cohort_of(owner, cohort_id)
+    if expected_revs is not None and cohort.rev not in expected_revs:
+        raise stale()
+    if users := [user for blocker in blockers for user in await blocker(cohort_id)]:
+        raise Conflict(f"{cohort_id} is used by {', '.join(users)}; take it out there first.")
+    query: dict[str, Any] = {"_id": cohort_id, "owner": owner}
+    if expected_revs is not None:
+        query["rev"] = {"$in": list(expected_revs)}
+    gone = await Cohort.get_motor_collection().delete_one(query)
+    if gone.deleted_count == 0:
+        raise stale()
+    await raise_registry_version()  # the rows go in the background (`generations.purge`): nobody reads them any more
+
+
+async def evaluate_now(owner: str, cohort_id: str) -> Job:
+    """Evaluate a dynamic cohort in full; the answer is the job, ended or still under way. Joins one that runs."""
+    cohort = await cohort_of(owner, cohort_id)
+    if cohort.kind is Kind.STATIC:
+        raise Conflict(
+            f"{cohort_id} is static: its members are fixed. `progress` tells how far they drifted from its rule; "
+            'PATCH {"kind": "dynamic"} makes it follow the rule.'
+        )
+    if cohort.run is not None:
+        running = await Job.get(cohort.run)
+        if running is not None and running.state not in FINISHED:
+            return await run_here_or_wait(running, here=False)
+    job = await create_job(PREFIX, KIND, cohort.project_id, owner, {"cohort_id": cohort_id, "cause": "evaluate"})
+    claimed = await Cohort.get_motor_collection().update_one(
+        {"_id": cohort_id, "run": cohort.run}, {"$set": {"run": job.id, "state": State.EVALUATING.value}}
+    )
+    if claimed.matched_count == 0:  # somebody else began one since
+        return await evaluate_now(owner, cohort_id)
+    return await run_here_or_wait(job, here=await _is_quick(cohort, job.arguments))
+
+
+async def read_for(project: Project, source: RuleSource) -> Rule:
+    """A rule over the fields of a project. Raises RuleError."""
+    return read_rule(source, await registry(project.id), time_zone=project.time_zone)
+
+
+async def rule_for(project: Project, source: RuleSource | None) -> StoredRule | None:
+    """A rule as it is kept. Raises Invalid with spans, or with pointers into the body."""
+    if source is None:
+        return None
+    try:
+        rule = await read_for(project, source)
+    except RuleError as error:
+        raise Invalid(
+            f"The rule does not hold: {error.problems[0].detail}", rule_problems(error, below="/rule")
+        ) from error
+    return StoredRule(
+        text=rule.text,
+        tree=json.dumps(rule.tree),
+        fields=list(rule.fields),
+        entity_scope=list(rule.entity_scope),
+        required_parts=list(rule.required_parts),
+        time_dependent=rule.time_dependent,
+        time_zone=project.time_zone,
+    )
+
+
+def rule_problems(error: RuleError, *, below: str) -> list[Problem]:
+    """The problems of a rule as those of a request, with pointers from the body's root."""
+    return [
+        Problem(
+            detail=problem.detail,
+            pointer=below + (problem.pointer or ""),
+            span=problem.span.as_json() if problem.span else None,
+            suggestion=problem.suggestion,
+        )
+        for problem in error.problems
+    ]
+
+
+def _check_kind(body: CohortIn, rule: StoredRule | None) -> None:
+    if body.kind == "dynamic" and rule is None:
+        raise Invalid("A dynamic cohort needs a rule.", [Problem("Give the rule to follow.", pointer="/rule")])
+    if body.kind == "dynamic" and body.members is not None:
+        problem = Problem("A dynamic cohort takes its members from its rule.", pointer="/members")
+        raise Invalid('Members are for `"kind": "static"`.', [problem])
+
+
+async def _refuse_unknown(project_id: str, members: list[str]) -> None:
+    """Raise Invalid naming the members that are nobody's `pii_id`."""
+    known: set[str] = set()
+    for start in range(0, len(members), 10_000):
+        query = {"project_id": project_id, "pii_id": {"$in": members[start : start + 10_000]}}
+        known.update([found["pii_id"] async for found in Profile.get_motor_collection().find(query, {"pii_id": 1})])
+    problems = [
+        Problem(f"There is no profile {pii_id!r} in {project_id}.", pointer=f"/members/{index}")
+        for index, pii_id in enumerate(members)
+        if pii_id not in known
+    ]
+    if problems:
+        raise Invalid(f"{len(problems)} of the {len(members)} members are not known.", problems[:100])
+
+
+async def _is_quick(cohort: Cohort, arguments: dict[str, Any]) -> bool:
+    """Whether the evaluation may run inside of the request's process: what Python has to decide is little."""
+    if "members" in arguments or cohort.rule is None:
+        return True
+    fields = await registry(cohort.project_id)
+    plan = plan_rule(read_rule(cohort.rule.text, fields, time_zone=cohort.rule.time_zone))
+    if plan.residual is None:
+        return True
+    candidates = await Profile.get_motor_collection().count_documents(
+        {"$and": [{"project_id": cohort.project_id}, plan.match_at(datetime.now(UTC))]},
+        limit=RESIDUAL_CANDIDATES_HERE + 1,
+    )
+    return candidates <= RESIDUAL_CANDIDATES_HERE

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import QueryParameter
+from litestar.params import FromPath, QueryParameter
 from litestar.response import ServerSentEvent
 from litestar.status_codes import HTTP_200_OK, HTTP_202_ACCEPTED, HTTP_204_NO_CONTENT, HTTP_304_NOT_MODIFIED
 
@@ -45,7 +45,7 @@ async def list_jobs(
 
 
 @get("/v1/jobs/{job_id:str}", summary="Show a job", tags=["jobs"])
-async def show_job(request: AnyRequest, owner: NamedDependency[str], job_id: str) -> Response[JobOut | None]:
+async def show_job(request: AnyRequest, owner: NamedDependency[str], job_id: FromPath[str]) -> Response[JobOut | None]:
     """One job, as it is now."""
     job = await service.job_of(owner, job_id)
     if not_modified(request, job.rev):
@@ -54,7 +54,7 @@ async def show_job(request: AnyRequest, owner: NamedDependency[str], job_id: str
 
 
 @get("/v1/jobs/{job_id:str}/events", summary="Follow a job", tags=["jobs"])
-async def follow_job(request: AnyRequest, owner: NamedDependency[str], job_id: str) -> Response[Any]:
+async def follow_job(request: AnyRequest, owner: NamedDependency[str], job_id: FromPath[str]) -> Response[Any]:
     """Server-sent events named `job`, each the whole job as JSON under the id of its revision.
 
     The stream ends with the job. A client that comes back with `Last-Event-ID` misses nothing; one that comes back
@@ -67,13 +67,13 @@ async def follow_job(request: AnyRequest, owner: NamedDependency[str], job_id: s
 
 
 @post("/v1/jobs/{job_id:str}/cancel", status_code=HTTP_200_OK, summary="Cancel a job", tags=["jobs"])
-async def cancel_job(owner: NamedDependency[str], job_id: str) -> Response[JobOut | None]:
+async def cancel_job(owner: NamedDependency[str], job_id: FromPath[str]) -> Response[JobOut | None]:
     """Cancel at once what nobody works on yet; else `cancel_requested` stands until the worker reports next."""
     return _answer(await service.cancel(owner, job_id))
 
 
 @post("/v1/jobs/{job_id:str}/retry", status_code=HTTP_202_ACCEPTED, summary="Try a job again", tags=["jobs"])
-async def retry_job(owner: NamedDependency[str], job_id: str) -> Response[JobOut | None]:
+async def retry_job(owner: NamedDependency[str], job_id: FromPath[str]) -> Response[JobOut | None]:
     """Queue a failed or cancelled job again; what it has done already stays done."""
     return _answer(
         await service.retry(owner, job_id), status_code=HTTP_202_ACCEPTED, headers={"Location": f"/v1/jobs/{job_id}"}

@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+from litestar import Response
 from litestar.connection import ASGIConnection
 
 from muster.errors import BadRequest, PreconditionFailed
@@ -51,6 +52,11 @@ def not_modified(connection: Connection, rev: int) -> bool:
     """Whether the caller's copy, by `If-None-Match` on a GET, is still right (weak comparison)."""
     tags = _tags(connection, "If-None-Match")
     return tags is not None and any(tag == str(rev) for _, tag in tags)
+
+
+def unchanged(rev: int) -> Response[None]:
+    """304, with the tag that still holds."""
+    return Response(None, status_code=304, headers={"ETag": etag(rev)})
 
 
 def stale() -> PreconditionFailed:

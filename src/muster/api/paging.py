@@ -9,7 +9,7 @@ from typing import Annotated, Any, Generic, TypeVar
 from litestar.params import QueryParameter
 from pydantic import BaseModel
 
-from muster.errors import Invalid, Problem
+from muster.errors import Invalid
 
 MAXIMUM_LIMIT = 1000
 
@@ -69,5 +69,4 @@ def _moment(text: str) -> datetime:
 
 
 def _unknown_cursor() -> Invalid:
-    detail = "The cursor is not one that this list gave out; start again without it."
-    return Invalid(detail, [Problem(detail="Not a cursor of this list.", pointer="?cursor")])
+    return Invalid("The cursor is not one that this list gave out; start again without it.")

@@ -24,7 +24,7 @@ class Project(Document):
     class Settings:
         name = "projects"
         indexes: ClassVar[list[Any]] = [
-            IndexModel([("owner", ASCENDING), ("_id", ASCENDING)], name="owner_id"),
+            IndexModel([("owner", ASCENDING), ("created_at", ASCENDING), ("_id", ASCENDING)], name="owner_created_at"),
             IndexModel(
                 [("owner", ASCENDING), ("is_default", ASCENDING)],
                 name="one_default_per_owner",

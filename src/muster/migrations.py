@@ -40,7 +40,7 @@ async def migrate(resources: Resources) -> Sequence[str]:
     Waits while another process migrates the same database. Raises StartError when this one loses its lease half-way.
     """
     async with _lease():
-        pending = await pending_migrations(resources)
+        pending = await pending_migrations(resources.database)
         if pending:
             node = await _first_node(resources)
             everything = RunningMode(direction=RunningDirections.FORWARD, distance=0)
@@ -49,10 +49,9 @@ async def migrate(resources: Resources) -> Sequence[str]:
     return pending
 
 
-async def pending_migrations(resources: Resources) -> Sequence[str]:
+async def pending_migrations(database: Database) -> Sequence[str]:
     """The names of the migrations that have not run on this database yet. Writes nothing."""
-    log = resources.database[MigrationLog.Settings.name]
-    current = await log.find_one({"is_current": True})
+    current = await database[MigrationLog.Settings.name].find_one({"is_current": True})
     names = sorted(file.stem for file in bundled("migrations").glob("[!_]*.py"))
     return names if current is None else [name for name in names if f"{name}.py" > current["name"]]
 
@@ -63,17 +62,19 @@ async def create_declared(database: Database, documents: Sequence[type[Document]
     Collections are created explicitly: a change stream or a transaction meets them before the first document does.
     """
     for document in documents:
-        declared = document.get_settings()
+        name = document.get_collection_name()
         with contextlib.suppress(CollectionInvalid):  # it exists, or another process has just made it
-            await database.create_collection(declared.name)
-        if declared.indexes:
-            await database[declared.name].create_indexes([field.index for field in declared.indexes])
+            await database.create_collection(name)
+        if declared := document.get_settings().indexes:
+            await database[name].create_indexes([field.index for field in declared])
 
 
 async def _first_node(resources: Resources) -> MigrationNode:
-    DBHandler.client = resources.mongodb
-    DBHandler.database = resources.database
-    return await MigrationNode.build(bundled("migrations"))
+    # What DBHandler.set_db() does, with the client we have.
+    for name, value in {"client": resources.mongodb, "database": resources.database}.items():
+        setattr(DBHandler, name, value)
+    first: MigrationNode = await MigrationNode.build(bundled("migrations"))
+    return first
 
 
 @asynccontextmanager

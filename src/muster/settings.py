@@ -5,8 +5,10 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import SecretStr
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from muster.errors import StartError
 
 
 class Settings(BaseSettings):
@@ -15,7 +17,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="MUSTER_", extra="ignore", frozen=True)
 
     host: str = "127.0.0.1"
-    port: int = 8000
+    port: int = Field(default=8000, ge=1, le=65_535)
     data_dir: Path = Path(".muster")
     mongodb_uri: SecretStr | None = None
     mongodb_database: str = "muster"
@@ -38,12 +40,17 @@ class Settings(BaseSettings):
 
 
 def load_settings() -> Settings:
-    """Read the settings anew.
+    """Read the settings anew. Raises StartError that names a setting which does not hold.
 
     The data folder itself may be named only by the environment or `.env`: `.env.local` lies inside it.
     """
-    data_dir = Settings(_env_file=".env").data_path
-    return Settings(_env_file=(".env", data_dir / ".env.local"), data_dir=data_dir)
+    try:
+        data_dir = Settings(_env_file=".env").data_path
+        return Settings(_env_file=(".env", data_dir / ".env.local"), data_dir=data_dir)
+    except ValidationError as error:
+        # The value itself may be a secret: name the setting and what is wrong only.
+        wrong = [f"MUSTER_{str(each['loc'][0]).upper()}: {each['msg'].lower()}" for each in error.errors()]
+        raise StartError(f"A setting does not hold: {'; '.join(wrong)}.") from None
 
 
 @cache

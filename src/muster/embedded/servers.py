@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from muster.embedded import mongod, ports, processes, redis
+from muster.embedded.services import answers_before_it_ends
 from muster.errors import StartError
 
 
@@ -21,16 +22,8 @@ class Addresses:
 
 async def ready(name: str, process: asyncio.subprocess.Process, answering: Coroutine[Any, Any, None]) -> None:
     """Wait until a server answers. Raises StartError when its process ends first."""
-    waiting = asyncio.ensure_future(answering)
-    ended = asyncio.ensure_future(process.wait())
-    try:
-        await asyncio.wait({waiting, ended}, return_when=asyncio.FIRST_COMPLETED)
-        if not waiting.done():
-            raise StartError(f"{name} did not start: {mongod.explain_exit(ended.result())}.")
-        await waiting
-    finally:
-        waiting.cancel()
-        ended.cancel()
+    if not await answers_before_it_ends(process, answering):
+        raise StartError(f"{name} did not start: {mongod.explain_exit(await process.wait())}.")
 
 
 @asynccontextmanager

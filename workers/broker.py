@@ -3,22 +3,22 @@
 import dramatiq
 from dramatiq import Middleware
 from dramatiq.brokers.redis import RedisBroker
-from dramatiq.middleware import AsyncIO, Retries, ShutdownNotifications
+from dramatiq.middleware import AsyncIO, Retries
 
 from muster.jobs.doorbell import connect
 from muster.settings import Settings, load_settings
 from workers.garbage import SiftingBroker, StrictEncoder
-from workers.middleware import OpenResources
+from workers.middleware import LATER_MS, OpenResources, StopAtOnce, interrupted
 
 
 def make_broker(settings: Settings) -> RedisBroker:
     """A broker that can run actors."""
     made = connect(settings, SiftingBroker)
     in_order: list[Middleware] = [
-        # Interrupts running actors when the process is to stop: they give their job back instead of being killed.
-        ShutdownNotifications(notify_shutdown=True),
-        # The job document decides about further attempts; only an actor without a job asks for retries.
-        Retries(max_retries=0),
+        # A stopping process interrupts its actors: they give their job back instead of being killed.
+        StopAtOnce(),
+        # Their messages go to another process. Otherwise the job document decides about further attempts.
+        Retries(retry_when=interrupted, min_backoff=LATER_MS),
         # One event loop per process, on which every actor runs.
         AsyncIO(),
         # After AsyncIO, because it opens MongoDB and Redis on that loop.

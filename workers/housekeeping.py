@@ -32,9 +32,9 @@ CHORES: Sequence[Chore] = (
 )
 
 
-async def keep_house(chores: Sequence[Chore] = CHORES) -> None:
+async def keep_house() -> None:
     """Do every chore in its rhythm, until cancelled."""
-    await asyncio.gather(*(_repeat(chore) for chore in chores))
+    await asyncio.gather(*(_repeat(chore) for chore in CHORES))
 
 
 async def _repeat(chore: Chore) -> None:

@@ -1,19 +1,48 @@
-"""What a worker process holds open while it runs actors."""
+"""What a worker process does around its actors: hold MongoDB and Redis open, and stop without losing work."""
 
 import asyncio
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
-from dramatiq import Broker, Middleware, Worker
+from dramatiq import Broker, MessageProxy, Middleware, Worker
 from dramatiq.asyncio import get_event_loop_thread
-from dramatiq.middleware import MiddlewareError
+from dramatiq.middleware import MiddlewareError, Shutdown, ShutdownNotifications, SkipMessage
 
 from muster.resources import open_resources
 from muster.settings import Settings
 from workers.housekeeping import keep_house
 
 Answer = TypeVar("Answer")
+
+
+LATER_MS = 1_000  # when a message that this process will not answer is to be seen by another
+
+
+class StopAtOnce(ShutdownNotifications):
+    """Interrupts every actor when the process is told to stop, and begins no other.
+
+    Dramatiq's worker threads take one more message each while they stop, and nothing would interrupt that one.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(notify_shutdown=True)
+        self.stopping = False
+
+    def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
+        self.stopping = True  # first: whoever is not interrupted by the next line sees it
+        super().before_worker_shutdown(broker, worker)  # type: ignore[no-untyped-call]
+
+    def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
+        super().before_process_message(broker, message)  # type: ignore[no-untyped-call]
+        if self.stopping:
+            broker.enqueue(message.copy(), delay=LATER_MS)
+            raise SkipMessage("This process is stopping.")
+
+
+def interrupted(_retries: int, error: BaseException) -> bool:
+    """Whether an actor ended because its process stops: its message is then for another one."""
+    return isinstance(error, Shutdown)
 
 
 class OpenResources(Middleware):

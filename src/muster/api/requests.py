@@ -59,17 +59,20 @@ class JsonRequest(Request[Any, Any, Any]):
             raise BadRequest(f"The body cannot be read: {error}") from None
 
 
+def media_type(request: Request[Any, Any, Any]) -> str:
+    """The media type of the body, without parameters; empty when none is named."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
 def refuse_other_media(request: Request[Any, Any, Any]) -> None:
-    """Refuse a body of a type that the route does not read; by default a route reads JSON."""
-    content_type = request.headers.get("content-type")
-    if content_type is None or request.method in {"GET", "HEAD", "OPTIONS"}:
+    """Refuse a body of a type that the route does not read. By default a route reads JSON, also when none is named."""
+    if request.method in {"GET", "HEAD", "OPTIONS"}:
         return
-    media_type = content_type.partition(";")[0].strip().lower()
-    accepted = request.route_handler.opt.get(MEDIA_TYPES_KEY)
-    if accepted is None and not _JSON.fullmatch(media_type):
-        raise UnsupportedMedia(f"This address reads application/json, not {media_type or 'nothing named'}.")
-    if accepted is not None and media_type not in accepted:
-        raise UnsupportedMedia(f"This address reads {' or '.join(accepted)}, not {media_type or 'nothing named'}.")
+    accepted, named = request.route_handler.opt.get(MEDIA_TYPES_KEY), media_type(request)
+    fits = named in accepted if accepted else not named or _JSON.fullmatch(named)
+    if not fits:
+        wanted = " or ".join(accepted or ["application/json"])
+        raise UnsupportedMedia(f"This address reads {wanted}, not {named or 'a body without a Content-Type'}.")
 
 
 class EncodedSlashes:

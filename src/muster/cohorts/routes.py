@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from litestar import Request, Response, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import QueryParameter
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from litestar.status_codes import HTTP_200_OK, HTTP_201_CREATED, HTTP_202_ACCEPTED, HTTP_304_NOT_MODIFIED
 
 from muster.api.etags import etag, expected_revs, not_modified
@@ -37,7 +37,7 @@ Q = Annotated[str | None, QueryParameter(description="Words in name or descripti
 
 
 @post("/v1/cohorts", summary="Create a cohort", tags=["cohorts"])
-async def create_cohort(owner: NamedDependency[str], data: CohortIn) -> Response[CohortOut]:
+async def create_cohort(owner: NamedDependency[str], data: JSONBody[CohortIn]) -> Response[CohortOut]:
     """Evaluated when the answer comes; a long evaluation goes on in the background, answered by 202 and a job."""
     return _answer(await service.create(owner, data), status_code=HTTP_201_CREATED)
 
@@ -60,7 +60,9 @@ async def list_cohorts(
 
 
 @get("/v1/cohorts/{cohort_id:str}", summary="Show a cohort", tags=["cohorts"])
-async def show_cohort(request: AnyRequest, owner: NamedDependency[str], cohort_id: str) -> Response[CohortOut | None]:
+async def show_cohort(
+    request: AnyRequest, owner: NamedDependency[str], cohort_id: FromPath[str]
+) -> Response[CohortOut | None]:
     """One cohort. Its ETag follows name, description, kind and rule; membership does not change it."""
     cohort = await service.cohort_of(owner, cohort_id)
     if not_modified(request, cohort.rev):
@@ -70,7 +72,7 @@ async def show_cohort(request: AnyRequest, owner: NamedDependency[str], cohort_i
 
 @patch("/v1/cohorts/{cohort_id:str}", summary="Change a cohort", tags=["cohorts"])
 async def patch_cohort(
-    request: AnyRequest, owner: NamedDependency[str], cohort_id: str, data: CohortPatch
+    request: AnyRequest, owner: NamedDependency[str], cohort_id: FromPath[str], data: JSONBody[CohortPatch]
 ) -> Response[CohortOut]:
     """A changed rule evaluates anew; readers see the old members until that is done."""
     patched = await service.patch(owner, cohort_id, data, expected_revs=expected_revs(request))
@@ -78,13 +80,15 @@ async def patch_cohort(
 
 
 @delete("/v1/cohorts/{cohort_id:str}", summary="Delete a cohort", tags=["cohorts"])
-async def delete_cohort(request: AnyRequest, owner: NamedDependency[str], cohort_id: str) -> None:
+async def delete_cohort(request: AnyRequest, owner: NamedDependency[str], cohort_id: FromPath[str]) -> None:
     """Its members are forgotten with it; profiles stay."""
     await service.delete(owner, cohort_id, expected_revs=expected_revs(request))
 
 
 @post("/v1/cohorts/{cohort_id:str}/evaluate", status_code=HTTP_200_OK, summary="Evaluate anew", tags=["cohorts"])
-async def evaluate_cohort(owner: NamedDependency[str], cohort_id: str) -> Response[EvaluatedOut | AcceptedOut]:
+async def evaluate_cohort(
+    owner: NamedDependency[str], cohort_id: FromPath[str]
+) -> Response[EvaluatedOut | AcceptedOut]:
     """Ask the rule about every profile again. Not needed to stay right: the watcher does that."""
     job = await service.evaluate_now(owner, cohort_id)
     if job.state == "succeeded" and job.result is not None:
@@ -99,8 +103,8 @@ async def evaluate_cohort(owner: NamedDependency[str], cohort_id: str) -> Respon
 async def list_members(
     *,
     owner: NamedDependency[str],
-    cohort_id: str,
-    order: Literal["joined", "id"] = "joined",
+    cohort_id: FromPath[str],
+    order: FromQuery[Literal["joined", "id"]] = "joined",
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
 ) -> Page[MemberOut]:
@@ -112,7 +116,7 @@ async def list_members(
 @post(
     "/v1/cohorts/{cohort_id:str}/members", status_code=HTTP_200_OK, summary="Add to a static cohort", tags=["cohorts"]
 )
-async def add_members(owner: NamedDependency[str], cohort_id: str, data: MembersIn) -> AddedOut:
+async def add_members(owner: NamedDependency[str], cohort_id: FromPath[str], data: JSONBody[MembersIn]) -> AddedOut:
     """Whom nobody knows is named in the answer; the others are added."""
     result = await members.add(owner, cohort_id, data.members)
     return AddedOut(added=result.done, already=result.already, unknown=result.others)
@@ -124,7 +128,9 @@ async def add_members(owner: NamedDependency[str], cohort_id: str, data: Members
     summary="Remove from a static cohort",
     tags=["cohorts"],
 )
-async def remove_members(owner: NamedDependency[str], cohort_id: str, data: MembersIn) -> RemovedOut:
+async def remove_members(
+    owner: NamedDependency[str], cohort_id: FromPath[str], data: JSONBody[MembersIn]
+) -> RemovedOut:
     """Who is not in is named in the answer; the others are removed."""
     result = await members.remove(owner, cohort_id, data.members)
     return RemovedOut(removed=result.done, not_members=result.others)
@@ -132,7 +138,7 @@ async def remove_members(owner: NamedDependency[str], cohort_id: str, data: Memb
 
 @get("/v1/profiles/{pii_id:str}/cohorts", summary="List the cohorts of a profile", tags=["records"])
 async def list_profile_cohorts(
-    owner: NamedDependency[str], pii_id: str, project_id: ProjectId = None
+    owner: NamedDependency[str], pii_id: FromPath[str], project_id: ProjectId = None
 ) -> Page[ProfileCohortOut]:
     """All cohorts that somebody is in, on one page."""
     project = await project_of(owner, project_id)
@@ -140,13 +146,13 @@ async def list_profile_cohorts(
 
 
 @post("/v1/rules/check", status_code=HTTP_200_OK, summary="Check a rule", tags=["rules"])
-async def check_rule(owner: NamedDependency[str], data: RuleIn) -> CheckOut:
+async def check_rule(owner: NamedDependency[str], data: JSONBody[RuleIn]) -> CheckOut:
     """Is it right, what does it mean, and where would it run; nothing is evaluated."""
     return await previews.check(owner, data)
 
 
 @post("/v1/rules/preview", status_code=HTTP_200_OK, summary="Preview a rule", tags=["rules"])
-async def preview_rule(owner: NamedDependency[str], data: PreviewIn) -> PreviewOut:
+async def preview_rule(owner: NamedDependency[str], data: JSONBody[PreviewIn]) -> PreviewOut:
     """How many profiles match now, and a few of them; nothing is stored."""
     return await previews.preview(owner, data)
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from litestar import Request, Response, delete, get, patch, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, QueryParameter
+from litestar.params import FromPath, JSONBody, QueryParameter
 
 from muster.api import etags
 from muster.api.paging import DEFAULT_LIMIT, Cursor, Limit, Page, decode_cursor, page_of
@@ -27,7 +27,7 @@ async def provide_project(
 
 
 @post("/v1/projects", summary="Make a project", tags=["projects"])
-async def create_project(owner: NamedDependency[str], data: NewProject) -> Response[ProjectAnswer]:
+async def create_project(owner: NamedDependency[str], data: JSONBody[NewProject]) -> Response[ProjectAnswer]:
     """Make a project."""
     project = await service.create_project(owner, **data.model_dump())
     answer = _answer(project)
@@ -57,7 +57,7 @@ async def show_project(request: AnyRequest, owner: NamedDependency[str], project
 
 @patch("/v1/projects/{project_id:str}", summary="Change a project", tags=["projects"])
 async def patch_project(
-    request: AnyRequest, owner: NamedDependency[str], project_id: FromPath[str], data: ProjectPatch
+    request: AnyRequest, owner: NamedDependency[str], project_id: FromPath[str], data: JSONBody[ProjectPatch]
 ) -> Response[ProjectAnswer]:
     """Change what is given: name, description, time zone."""
     values = data.model_dump(exclude_none=True)

@@ -11,9 +11,11 @@ from pymongo.errors import BulkWriteError, DocumentTooLarge, DuplicateKeyError, 
 
 from muster.api import etags
 from muster.errors import NotFound, PreconditionFailed, TooLarge
-from muster.records.documents import FieldDefinition, Profile
+from muster.records.documents import Profile
+from muster.records.registry import registry
 from muster.records.updates import Changes, creates, pipeline
-from muster.rules import FieldType
+
+__all__ = ["registry"]  # asked for together with profiles
 
 Revs = Collection[int] | None
 """The revisions that a caller's `If-Match` accepts; None when any will do."""
@@ -39,14 +41,6 @@ class UpsertCounts:
     unchanged: int
 
 
-async def registry(project_id: str) -> dict[str, FieldType]:
-    """The fields that profiles of this project may have, by name ("lead.score"): the built-in ones and its own."""
-    fields = FieldDefinition.get_motor_collection().find(
-        {"project_id": {"$in": [None, project_id]}}, {"_id": 0, "name": 1, "type": 1}
-    )
-    return {field["name"]: FieldType(field["type"]) for field in await fields.to_list(None)}
-
-
 async def profile(project_id: str, pii_id: str) -> Profile:
     """The profile of this id. Raises NotFound."""
     found = await _profiles().find_one({"project_id": project_id, "pii_id": pii_id})
@@ -61,6 +55,12 @@ async def profile_with(project_id: str, pii_id: str, part: str) -> Profile:
     if found is None:
         raise _no_part(project_id, pii_id, part)
     return _read(found)
+
+
+async def has_part(project_id: str, pii_id: str, part: str) -> bool:
+    """Whether there is a profile of this id with this part."""
+    wanted = {"project_id": project_id, "pii_id": pii_id, part: {"$exists": True}}
+    return await _profiles().find_one(wanted, {"_id": 1}) is not None
 
 
 async def profiles_with(project_id: str, part: str, after: str | None, limit: int) -> list[Profile]:
@@ -121,6 +121,14 @@ async def erase(project_id: str, pii_id: str, *, revs: Revs = None) -> None:
         await session.with_transaction(in_transaction)
 
 
+async def holdings(project_id: str) -> list[str]:
+    """What a project holds of profiles, in words."""
+    if await _profiles().find_one({"project_id": project_id}, {"_id": 1}) is None:
+        return []
+    count = await _profiles().count_documents({"project_id": project_id})
+    return [f"{count:,} profiles" if count > 1 else "a profile"]
+
+
 async def cohorts_of(profile: Profile) -> list[str]:
     """The ids of the cohorts that this profile is in, in order of their number."""
     found = {cohort for known in MEMBERSHIPS for cohort in await known(profile.project_id, profile.id)}
@@ -143,7 +151,7 @@ async def upsert_parts(project_id: str, lines: Sequence[tuple[str, Changes]]) ->
             result = (await _profiles().bulk_write(pending, ordered=True)).bulk_api_result
             pending = []
         except BulkWriteError as error:
-            result = error.details
+            result = dict(error.details)
             failed = result["writeErrors"][0]
             if failed["code"] in _TOO_LARGE:
                 raise TooLarge(_too_large(lines[len(lines) - len(pending) + failed["index"]][0])) from error

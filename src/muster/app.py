@@ -1,0 +1,96 @@
+"""The application: every route, error handler, middleware and hook in one visible list."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from litestar import Litestar
+from litestar.di import Provide
+from litestar.plugins.prometheus import PrometheusConfig
+
+from muster.api import health
+from muster.api.auth import Authentication, BearerTokens, provide_owner
+from muster.api.documentation import declare_problems, openapi_config
+from muster.api.headers import add_security_headers
+from muster.api.idempotency import Idempotency
+from muster.api.problems import EXCEPTION_HANDLERS
+from muster.api.requests import EncodedSlashes, JsonRequest, PathIds, refuse_other_media
+from muster.cohorts import routes as cohorts
+from muster.jobs import routes as jobs
+from muster.projects import routes as projects
+from muster.projects import service as projects_service
+from muster.records import registry
+from muster.records import routes as records
+from muster.records import service as records_service
+from muster.resources import Resources, open_resources
+from muster.settings import Settings, load_settings
+
+LARGEST_BODY = 10_000_000  # bytes; the import streams and has no limit
+
+
+def create_app(settings: Settings | None = None) -> Litestar:
+    """The whole application. MongoDB and Redis are opened when it starts and closed when it stops."""
+    settings = settings or load_settings()
+    _connect_features()
+    app = Litestar(
+        route_handlers=[
+            *health.ROUTES,
+            *projects.ROUTES,
+            *records.ROUTES,
+            *cohorts.ROUTES,
+            *jobs.ROUTES,
+        ],
+        dependencies={
+            "owner": Provide(provide_owner, sync_to_thread=False),
+            "project": Provide(projects.provide_project),
+        },
+        middleware=[  # the outermost first
+            PrometheusConfig(app_name="muster", prefix="muster", group_path=True).middleware,
+            PathIds(),
+            Authentication([BearerTokens(settings)]),
+            Idempotency(),
+        ],
+        before_request=refuse_other_media,
+        before_send=[add_security_headers],
+        exception_handlers=EXCEPTION_HANDLERS,
+        openapi_config=openapi_config(),
+        request_class=JsonRequest,
+        request_max_body_size=LARGEST_BODY,
+        lifespan=[_resources(settings)],
+        logging_config=None,  # whoever runs the process says where its log goes
+        debug=False,
+    )
+    declare_problems(app.openapi_schema)
+    app.asgi_handler = EncodedSlashes(app.asgi_handler)  # before the router, where no middleware of Litestar stands
+    return app
+
+
+def _connect_features() -> None:
+    """What one feature must ask of another that it does not import."""
+    projects_service.HOLDINGS[:] = [records_service.holdings]
+    projects_service.DELETIONS[:] = [registry.forget_fields]
+    records_service.ERASURES[:] = []
+    records_service.MEMBERSHIPS[:] = []
+
+
+def _resources(settings: Settings) -> Any:
+    @asynccontextmanager
+    async def lifespan(app: Litestar) -> AsyncIterator[None]:
+        async with open_resources(settings) as resources:
+            app.state.resources = resources
+            health.CHECKS.update(_checks(resources))
+            yield
+
+    return lifespan
+
+
+def _checks(resources: Resources) -> dict[str, health.Check]:
+    async def mongodb() -> dict[str, Any]:
+        await resources.database.command("ping")
+        return {"status": "ok"}
+
+    async def redis() -> dict[str, Any]:
+        await resources.redis.ping()
+        return {"status": "ok"}
+
+    return {"mongodb": mongodb, "redis": redis}

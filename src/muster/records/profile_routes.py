@@ -1,0 +1,77 @@
+"""`/v1/profiles`: profiles as a whole, and their import; `/v1/fields`: the registry."""
+
+from typing import Any
+
+from litestar import Request, Response, delete, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
+
+from muster.api import etags
+from muster.api.paging import DEFAULT_LIMIT, Cursor, Limit, Page, decode_cursor, page_of
+from muster.api.requests import MEDIA_TYPES_KEY, media_type
+from muster.records import service
+from muster.records.fields import Fields
+from muster.records.importing import CSV, MEDIA_TYPES, CsvReader, NdjsonReader, import_lines
+from muster.records.registry import fields_of, register_field, registry
+from muster.records.schemas import FieldAnswer, ImportAnswer, NewField, ProfileAnswer
+
+AnyRequest = Request[Any, Any, Any]
+
+
+@get("/v1/profiles/{pii_id:str}", summary="Show a profile", tags=["profiles"])
+async def show_profile(project: NamedDependency[str], pii_id: FromPath[str]) -> Response[ProfileAnswer]:
+    """Everything known about one person or company, and the cohorts it is in.
+
+    The ETag is the profile's; which cohorts it is in does not change it.
+    """
+    profile = await service.profile(project, pii_id)
+    answer = ProfileAnswer.of(profile, await service.cohorts_of(profile))
+    return Response(answer, headers={"ETag": etags.etag(profile.rev)})
+
+
+@delete("/v1/profiles/{pii_id:str}", summary="Erase a profile", tags=["profiles"])
+async def erase_profile(request: AnyRequest, project: NamedDependency[str], pii_id: FromPath[str]) -> None:
+    """Erase a profile from everywhere. A later profile of the same pii_id is a new one."""
+    await service.erase(project, pii_id, revs=etags.expected_revs(request))
+
+
+@post(
+    "/v1/profiles/import",
+    summary="Import profiles as NDJSON or CSV",
+    tags=["profiles"],
+    status_code=200,
+    request_max_body_size=None,
+    opt={MEDIA_TYPES_KEY: MEDIA_TYPES},
+)
+async def import_profiles(request: AnyRequest, project: NamedDependency[str]) -> ImportAnswer:
+    """Stream profiles in, of any number: lines apply in order, and one that cannot be taken stops no other.
+
+    `application/x-ndjson`: a line `{"pii_id": "P1", "lead": {…}, "contact": {…}}`; a part that is named replaces the
+    stored one, null removes it, parts that are not named stay.
+    `text/csv`: a header `pii_id,lead.status,…`; sets the named fields only, an empty cell leaves its field, lists are
+    split at `;`.
+    """
+    fields = Fields(await registry(project))
+    reader = CsvReader(fields) if media_type(request) == CSV else NdjsonReader(fields)
+    return ImportAnswer.of(await import_lines(project, reader, request.stream()))
+
+
+@get("/v1/fields", summary="List the fields of profiles", tags=["fields"])
+async def list_fields(
+    project: NamedDependency[str], cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
+) -> Page[FieldAnswer]:
+    """The registry of a project, in the order of names: the built-in fields and its own."""
+    after = decode_cursor(cursor, str)[0] if cursor else None
+    found = await fields_of(project, after, limit + 1)
+    fields, next_cursor = page_of(found, limit, lambda field: (field.name,))
+    return Page(items=[FieldAnswer.of(field) for field in fields], next_cursor=next_cursor)
+
+
+@post("/v1/fields", summary="Register a field", tags=["fields"])
+async def create_field(project: NamedDependency[str], data: JSONBody[NewField]) -> Response[FieldAnswer]:
+    """Add a field to a project. 200 when it is there already with this type, 409 when it has another."""
+    field, created = await register_field(project, data.name, data.type)
+    return Response(FieldAnswer.of(field), status_code=201 if created else 200)
+
+
+ROUTES = (show_profile, erase_profile, import_profiles, list_fields, create_field)

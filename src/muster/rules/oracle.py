@@ -24,7 +24,7 @@ from muster.rules.fields import PARTS, FieldType, Registry
 from muster.rules.patterns import compile_pattern
 from muster.rules.problems import Problem, RuleError
 from muster.rules.suggestions import closest
-from muster.rules.syntax import Node, Syntax, chain, children, is_logic, parse
+from muster.rules.syntax import Node, Syntax, chain, children, is_logic, is_node, make_node, parse
 
 Profile = Mapping[str, Any]
 Moment = tuple[datetime, datetime]  # now, and the start of today in the project's time zone
@@ -98,46 +98,73 @@ def _value_in(mapping: Profile | None, name: str) -> Any:
 
 
 class _BuiltLater:
-    """Stands for a child of a deferred node: builds it, and says where it stands when it cannot be built."""
+    """Stands for a child of a deferred node: builds it once, and says where it stands when it cannot be built."""
 
     def __init__(self, node: Node, syntax: Syntax) -> None:
         self.node, self.syntax = node, syntax
+        self.built: Any = None
+        self.error: RuleError | None = None
 
     def build(self) -> Any:
-        try:
-            return self.node.build()
-        except errors.EngineError as error:
-            raise RuleError(_problem(error, self.node, self.syntax)) from error
-        except (*FAILURES, RecursionError, MemoryError, AssertionError) as error:
-            detail = f"This cannot be computed: {error or type(error).__name__}."
-            raise RuleError(Problem(detail, self.syntax.span(self.node))) from error
+        if self.built is None and self.error is None:
+            try:
+                self.built = self.node.build()
+            except RuleError as error:
+                self.error = error
+            except errors.EngineError as error:
+                self.error = RuleError(_problem(error, self.node, self.syntax))
+            except (*FAILURES, RecursionError, MemoryError, AssertionError) as error:
+                detail = f"This cannot be computed: {error or type(error).__name__}."
+                self.error = RuleError(Problem(detail, self.syntax.span(self.node)))
+        if self.error is not None:
+            raise self.error
+        return self.built
 
 
-def build(syntax: Syntax) -> Any:
-    """Let rule_engine build its typed tree. Raises `RuleError` with the span of the node that has no types."""
+def build(syntax: Syntax, node: Node | None = None) -> Any:
+    """Let rule_engine build its typed tree, of the whole rule or one node of it.
+
+    Raises `RuleError` with the spans of all operands of `and` and `or` that have no types.
+    """
+    operands: list[_BuiltLater] = []
+    problems: dict[Problem, None] = {}
     with decimal.localcontext(ARITHMETIC):
-        return _BuiltLater(_prepared(syntax.root, syntax), syntax).build()
+        root = _BuiltLater(_prepared(node or syntax.root, syntax, operands), syntax)
+        for operand in (*operands, root):
+            try:
+                operand.build()
+            except RuleError as error:
+                problems |= dict.fromkeys(error.problems)
+    if problems:
+        raise RuleError(*problems)
+    return root.build()
 
 
-def _prepared(node: Node, syntax: Syntax) -> Node:
+def constant_value(syntax: Syntax, node: Node) -> Any:
+    """The value of a node without fields or moments, as rule_engine computes it: a Decimal, text, tuple, …"""
+    with decimal.localcontext(ARITHMETIC):
+        return _totalled(build(syntax, node)).evaluate({})
+
+
+def _prepared(node: Node, syntax: Syntax, operands: list[_BuiltLater]) -> Node:
     """The same deferred tree, with long chains balanced (building recurses) and children that report their place."""
     if is_logic(node):
-        operands = [_BuiltLater(_prepared(operand, syntax), syntax) for operand in chain(node)]
-        return _balanced(node, operands, syntax)
-    replaced = {id(child): _BuiltLater(_prepared(child, syntax), syntax) for child in children(node)}
+        here = [_BuiltLater(_prepared(operand, syntax, operands), syntax) for operand in chain(node)]
+        operands += here
+        return _balanced(node, here, syntax)
+    replaced = {id(child): _BuiltLater(_prepared(child, syntax, operands), syntax) for child in children(node)}
 
     def swap(found: Any) -> Any:
-        if isinstance(found, Node):
+        if is_node(found):
             return replaced[id(found)]
         if isinstance(found, (tuple, list, deque)):
             return tuple(swap(each) for each in found)
         return found
 
-    prepared = Node(
-        node.cls,
-        args=tuple(swap(argument) for argument in node.args),
-        kwargs={name: swap(value) for name, value in node.kwargs.items()},
-        method=node.method,
+    prepared = make_node(
+        node,
+        tuple(swap(argument) for argument in node.args),
+        {name: swap(value) for name, value in node.kwargs.items()},
     )
     syntax.offsets[id(prepared)] = syntax.offsets[id(node)]
     return prepared
@@ -148,7 +175,7 @@ def _balanced(node: Node, operands: list[_BuiltLater], syntax: Syntax) -> Node:
     while len(level) > 1:
         pairs = [level[index : index + 2] for index in range(0, len(level), 2)]
         level = [
-            _BuiltLater(Node(node.cls, args=(*node.args[:2], *pair)), syntax) if len(pair) == 2 else pair[0]
+            _BuiltLater(make_node(node, (*node.args[:2], *pair), {}), syntax) if len(pair) == 2 else pair[0]
             for pair in pairs
         ]
         for made in level:
@@ -234,8 +261,10 @@ class _Matched:
 
 
 _MATCHED = _Matched()
-_OPERANDS = ("left", "right", "member", "container", "object", "item", "start", "stop", "condition", "case_true")
-_OPERANDS += ("case_false", "iterable", "result", "function")
+_OPERANDS = (
+    *("left", "right", "member", "container", "object", "item", "start", "stop", "function"),
+    *("condition", "case_true", "case_false", "iterable", "result"),
+)
 
 
 def _totalled(node: Any) -> Any:

@@ -6,8 +6,8 @@ RE2 cannot say is refused with the reason. Python's own matcher never sees text 
 """
 
 import re
-import re._constants as sre  # the parser's own names; there is no public way to a parsed pattern
-import re._parser as sre_parser
+import re._constants as sre  # type: ignore[import-not-found]  # the parser's own names; there is no public way to a parsed pattern
+import re._parser as sre_parser  # type: ignore[import-not-found]
 import string
 import sys
 from collections.abc import Iterable
@@ -50,7 +50,7 @@ def _options() -> Any:
     return options
 
 
-def _compiled(translated: str, anchored: bool) -> Any:  # noqa: FBT001  one private caller
+def _compiled(translated: str, anchored: bool) -> Any:
     try:
         return re2.compile(rf"\A(?:{translated})" if anchored else translated, _options())
     except re2.error as error:
@@ -161,7 +161,7 @@ def _class(ranges: Iterable[Range], *, negated: bool) -> str:
         return r"[^\x{0}-\x{10ffff}]"
     if len(merged) == 1 and merged[0][0] == merged[0][1]:
         return _character(merged[0][0])
-    return f"[{''.join(_character(low) if low == high else f'{_character(low)}-{_character(high)}' for low, high in merged)}]"
+    return f"[{''.join(f'{_character(low)}-{_character(high)}' for low, high in merged)}]"
 
 
 def _character(code: int) -> str:

@@ -1,47 +1,173 @@
-"""What MongoDB decides and what Python checks afterwards."""
+"""How a rule runs: what MongoDB's filter decides, and what Python checks over what the filter lets through.
+
+The filter may let through too much, never too little. So of an `and` any part may be pushed down; of an `or`, either
+something of every branch or nothing.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Literal
+from zoneinfo import ZoneInfo
 
+from muster.rules.capabilities import ability
+from muster.rules.conditions import (
+    And,
+    Condition,
+    Constant,
+    Leaf,
+    Not,
+    Or,
+    all_of,
+    any_of,
+    leaves,
+    names_of,
+    pushed_in,
+    simplified,
+)
+from muster.rules.oracle import start_of_day
+from muster.rules.predicates import Predicate, to_predicate
+from muster.rules.printing import condition_text
 from muster.rules.problems import Span
 from muster.rules.reading import Rule
-from muster.rules.running import Predicate, oracle
+from muster.rules.translating import Filter, everything, nothing, project, scope_filter, to_filter
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Where one piece of a rule runs, and why."""
+    """Where one piece of a rule runs, and why. `text` and `span` are of the rule's text."""
 
     text: str
-    span: Span | None
+    span: Span
     where: Literal["mongodb", "python"]
     reason: str
+
+    def as_json(self) -> dict[str, Any]:
+        """The wire form of the contract."""
+        return {"text": self.text, "span": self.span.as_json(), "where": self.where, "reason": self.reason}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How a rule runs."""
+    """How a rule runs. `pushed` goes into the filter; `remaining` is checked in Python, None when nothing remains."""
 
-    strategy: Literal["mongodb", "hybrid", "python"]
-    residual: str | None
-    pieces: tuple[Piece, ...]
-    projection: Mapping[str, int]
     rule: Rule
-    predicate: Predicate
+    strategy: Literal["mongodb", "hybrid", "python"]
+    pieces: tuple[Piece, ...]
+    pushed: Condition | None
+    remaining: Condition | None
 
-    def match_at(self, now: datetime) -> dict[str, Any]:
-        """The MongoDB filter, scope included."""
-        assert now.tzinfo
-        return {part: {"$type": "object"} for part in self.rule.required_parts}
+    @property
+    def residual(self) -> str | None:
+        """The text of what Python checks, None when MongoDB decides it all."""
+        return None if self.remaining is None else condition_text(self.remaining)
+
+    @property
+    def projection(self) -> Mapping[str, int]:
+        """A MongoDB projection of the fields that the residual needs."""
+        return {} if self.remaining is None else project(names_of(self.remaining))
+
+    def match_at(self, now: datetime) -> Filter:
+        """The filter over profile documents at an aware `now`, scope included, without `project_id`. A fresh dict."""
+        if isinstance(self.pushed, Constant):
+            return nothing()
+        parts = scope_filter(self.rule.required_parts)
+        if self.pushed is not None:
+            moments = {"now": now, "today": start_of_day(now, ZoneInfo(self.rule.time_zone))}
+            pushed = to_filter(self.pushed, moments)
+            parts += pushed["$and"] if isinstance(self.pushed, And) else [pushed]
+        if not parts:
+            return everything()
+        return parts[0] if len(parts) == 1 else {"$and": parts}
 
     def accepts(self, profile: Mapping[str, Any], now: datetime) -> bool:
-        """The residual."""
-        return self.predicate(profile, now)
+        """Whether the residual holds for a profile that passed the filter. True when there is no residual."""
+        return self._predicate(profile, now)
+
+    @cached_property
+    def _predicate(self) -> Predicate:
+        if self.remaining is None:
+            return lambda _profile, _now: True
+        return to_predicate(self.remaining, self.rule.registry, self.rule.time_zone)
+
+    def as_json(self, now: datetime) -> dict[str, Any]:
+        """The wire form of the contract, with the pipeline as it would run at `now`."""
+        return {
+            "strategy": self.strategy,
+            "pipeline": [{"$match": self.match_at(now)}],
+            "residual": self.residual,
+            "pieces": [piece.as_json() for piece in self.pieces],
+        }
 
 
 def plan_rule(rule: Rule) -> Plan:
-    """Plan a rule."""
-    piece = Piece(rule.text, Span.within(rule.text, 0, len(rule.text)), "python", "not planned yet")
-    return Plan("python", rule.text, (piece,), dict.fromkeys(rule.fields, 1), rule, oracle(rule))
+    """Plan a rule against the table in `capabilities`."""
+    condition = simplified(pushed_in(rule.condition))
+    pushed, remaining = _pushed(condition), _remaining(condition)
+    if isinstance(condition, Constant):
+        pushed, remaining = (None if condition.value else condition), None
+    strategy: Literal["mongodb", "hybrid", "python"] = "mongodb"
+    if remaining is not None:
+        strategy = "python" if pushed is None else "hybrid"
+    return Plan(rule, strategy, tuple(_pieces(rule, condition)), pushed, remaining)
+
+
+def _is_exact(condition: Condition) -> bool:
+    return all(ability(leaf).where == "mongodb" for leaf in leaves(condition))
+
+
+def _pushed(condition: Condition) -> Condition | None:
+    """What MongoDB can decide of a condition: true wherever the condition is; None where that says nothing."""
+    if _is_exact(condition):
+        return condition
+    if not isinstance(condition, (And, Or)):
+        return None
+    parts = [_pushed(part) for part in condition.parts]
+    known = [part for part in parts if part is not None]
+    if isinstance(condition, Or):
+        return any_of(known, condition.span) if len(known) == len(parts) else None
+    return all_of(known, condition.span) if known else None
+
+
+def _remaining(condition: Condition) -> Condition | None:
+    """What is left to check where the pushed part holds."""
+    if _is_exact(condition):
+        return None
+    if isinstance(condition, And):
+        return all_of([left for part in condition.parts if (left := _remaining(part))], condition.span)
+    return condition
+
+
+def _pieces(rule: Rule, condition: Condition) -> list[Piece]:
+    """One piece per leaf, in the order of the text; parts that were made from one stretch of text are one piece."""
+    found: dict[Span, Piece] = {}
+    for leaf, spoiler in _with_spoilers(condition, None):
+        row = ability(leaf)
+        where, reason = row.where, row.reason
+        if where == "mongodb" and spoiler:
+            where = "python"
+            reason = f"MongoDB could decide it, but not the other branch {_short(rule, spoiler)} of the same `or`"
+        piece = Piece(rule.text[leaf.span.start : leaf.span.end], leaf.span, where, reason)
+        if leaf.span not in found or where == "python":
+            found[leaf.span] = piece
+    return [found[span] for span in sorted(found, key=lambda span: (span.start, span.end))]
+
+
+def _with_spoilers(condition: Condition, spoiler: Leaf | None) -> list[tuple[Leaf, Leaf | None]]:
+    match condition:
+        case And(parts=parts):
+            return [found for part in parts for found in _with_spoilers(part, spoiler)]
+        case Or(parts=parts):
+            blocking = next((part for part in parts if _pushed(part) is None), None)
+            if blocking is not None:
+                spoiler = next(leaf for leaf in leaves(blocking) if ability(leaf).where == "python")
+            return [found for part in parts for found in _with_spoilers(part, spoiler)]
+        case Not(part=part):
+            return _with_spoilers(part, spoiler)
+    return [(condition, spoiler)]
+
+
+def _short(rule: Rule, leaf: Leaf) -> str:
+    text = rule.text[leaf.span.start : leaf.span.end]
+    return f"`{text}`" if len(text) <= 60 else f"`{text[:57]}…`"

@@ -1,25 +1,27 @@
-"""Run a rule in Python."""
+"""A rule as a Python predicate: by its meaning (`oracle`), and fast (`compile_rule`)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from muster.rules.oracle import build_oracle
+from muster.rules.predicates import Predicate, to_predicate
 from muster.rules.reading import Rule
-
-Predicate = Callable[[Mapping[str, Any], datetime], bool]
 
 
 def oracle(rule: Rule) -> Predicate:
-    """The meaning of the whole rule, scope included."""
+    """What the rule means, scope included; slow, and the judge of everything else."""
     decide = build_oracle(rule.text, rule.registry, rule.time_zone)
+    required = rule.required_parts
 
     def holds(profile: Mapping[str, Any], now: datetime) -> bool:
-        return all(profile.get(part) is not None for part in rule.required_parts) and decide(profile, now)
+        return all(profile.get(part) is not None for part in required) and decide(profile, now)
 
     return holds
 
 
+@lru_cache(maxsize=4096)
 def compile_rule(rule: Rule) -> Predicate:
-    """The whole rule as a predicate."""
-    return oracle(rule)
+    """The whole rule, scope included, as a fast function of a profile and an aware `now`. Kept for equal rules."""
+    return to_predicate(rule.condition, rule.registry, rule.time_zone, rule.required_parts)

@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeGuard
 
 from rule_engine import Context, errors
 from rule_engine.ast import LogicExpression
@@ -25,7 +25,29 @@ MAX_TEXT = 1_000_000  # characters; a single string of 300 kB is a fair value
 MAX_TOKENS = 10_000  # a list of 5,000 values; PLY reads about 200,000 tokens a second
 MAX_DEPTH = 40  # levels; a chain of `and` or `or` is one level, however long
 
-Node = _DeferredAstNode
+
+class Node(Protocol):
+    """rule_engine's deferred node: what will be built, of which parts."""
+
+    cls: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    method: str
+
+    def build(self) -> Any:
+        """rule_engine's own node, folded where it is constant."""
+
+
+def is_node(found: object) -> TypeGuard[Node]:
+    """Whether something in a node's arguments is a node itself."""
+    return isinstance(found, _DeferredAstNode)
+
+
+def make_node(like: Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Node:
+    """A node of the same kind with other parts."""
+    made: Node = _DeferredAstNode(like.cls, args=args, kwargs=kwargs, method=like.method)
+    return made
+
 
 # Escapes that Python's codec knows. Others are kept as they stand, backslash and all, by doubling the backslash;
 # the codec would do the same and warn.
@@ -59,7 +81,7 @@ def children(node: Node) -> Iterator[Node]:
     waiting: deque[Any] = deque((*node.args, *node.kwargs.values()))
     while waiting:
         found = waiting.popleft()
-        if isinstance(found, Node):
+        if is_node(found):
             yield found
         elif isinstance(found, (tuple, list, deque)):
             waiting.extendleft(reversed(found))
@@ -82,7 +104,7 @@ def chain(node: Node) -> list[Node]:
     return operands
 
 
-class _LocatingParser(Parser):
+class _LocatingParser(Parser):  # type: ignore[misc]  # rule_engine has no types that mypy reads
     """rule_engine's parser, with its own tables, that remembers where each deferred node stands."""
 
     def __init__(self) -> None:
@@ -107,7 +129,7 @@ class _LocatingParser(Parser):
                 action(symbols)
             except errors.EngineError as error:
                 raise _Located(error.message, start, end) from error
-            if isinstance(symbols[0], Node):
+            if is_node(symbols[0]):
                 self._offsets.setdefault(id(symbols[0]), (start, end))
 
         located.callable = locate
@@ -127,7 +149,7 @@ class _LocatingParser(Parser):
                 self.context, self._offsets = None, {}
 
 
-class _Located(Exception):  # noqa: N818  private: a syntax error on its way out of PLY
+class _Located(Exception):  # a syntax error on its way out of PLY
     def __init__(self, message: str, start: int, end: int) -> None:
         super().__init__(message)
         self.message, self.start, self.end = message, start, end

@@ -6,15 +6,15 @@ past the registered fields (underscores).
 """
 
 from collections.abc import Callable, Iterator
+from datetime import UTC
 from decimal import Decimal, InvalidOperation
 
-import dateutil.tz
 from rule_engine import ast, errors
 from rule_engine.parser.utilities import parse_datetime, parse_float, parse_timedelta
 
-from muster.rules.fields import PARTS
+from muster.rules.fields import PARTS, Registry
 from muster.rules.patterns import translate_pattern
-from muster.rules.problems import Problem, RuleError
+from muster.rules.problems import Problem, RuleError, Span
 from muster.rules.suggestions import closest
 from muster.rules.syntax import Node, Syntax, children
 
@@ -64,25 +64,50 @@ _REFUSED_LITERALS = {
 }
 
 
-def vet(syntax: Syntax) -> None:
-    """Refuse what may not be built. Raises `RuleError` with every problem found."""
-    problems = list(_problems(syntax))
+def vet(syntax: Syntax, registry: Registry) -> None:
+    """Refuse what may not be built, and names that are not registered. Raises `RuleError` with every problem."""
+    problems = list(_problems(syntax, registry))
     if problems:
         raise RuleError(*problems)
 
 
-def _problems(syntax: Syntax) -> Iterator[Problem]:
+def _problems(syntax: Syntax, registry: Registry) -> Iterator[Problem]:
     called: set[int] = set()
     waiting: list[tuple[Node, frozenset[str]]] = [(syntax.root, frozenset())]
     while waiting:
         node, variables = waiting.pop()
         if node.cls is ast.FunctionCallExpression:
             called.add(id(node.args[1]))
-        for detail, suggestion in _faults(node, variables, is_called=id(node) in called):
+        faults = list(_faults(node, variables, is_called=id(node) in called))
+        for detail, suggestion in faults:
             yield Problem(detail, syntax.span(node), suggestion=suggestion)
+        if name := _profile_name(node, variables):
+            if not faults and name not in registry and name not in PARTS:
+                yield _unknown_name(name, registry, syntax.span(node))
+            continue
         if node.cls is ast.ComprehensionExpression:
             variables |= {node.args[2]}
         waiting.extend((child, variables) for child in reversed(list(children(node))))
+
+
+def _profile_name(node: Node, variables: frozenset[str]) -> str | None:
+    """`lead.score` or `lead` where a node names a field or a part (well or badly); None where it does not."""
+    if node.cls is ast.SymbolExpression and node.kwargs["scope"] is None and node.args[1] not in variables:
+        return str(node.args[1])
+    if node.cls is ast.GetAttributeExpression:
+        target = node.args[1]
+        if target.cls is ast.SymbolExpression and (part := _profile_name(target, variables)):
+            return f"{part}.{node.args[2]}"
+    return None
+
+
+def _unknown_name(name: str, registry: Registry, span: Span) -> Problem:
+    if "." in name:
+        return Problem(f"There is no field {name}.", span, suggestion=closest(name, registry))
+    expected = ", ".join(PARTS)
+    same = next((field for field in sorted(registry) if field.partition(".")[2] == name), None)
+    detail = f"{name} is not a part of a profile; the parts are {expected}. Text goes in quotes."
+    return Problem(detail, span, suggestion=same or closest(name, PARTS))
 
 
 Fault = tuple[str, str | None]
@@ -97,7 +122,7 @@ def _faults(node: Node, variables: frozenset[str], *, is_called: bool) -> Iterat
         yield from check(node, variables, is_called)
 
 
-def _number(node: Node, _variables: frozenset[str], _is_called: bool) -> Iterator[Fault]:  # noqa: FBT001  one signature for all checks
+def _number(node: Node, _variables: frozenset[str], _is_called: bool) -> Iterator[Fault]:
     text = node.args[1]
     if text in ("nan", "inf"):
         yield f"{text} is not a number that a field can hold.", None
@@ -112,16 +137,16 @@ def _number(node: Node, _variables: frozenset[str], _is_called: bool) -> Iterato
             yield "Not a number as rules write it: no leading zeros, and digits after the exponent.", None
 
 
-def _moment(node: Node, _variables: frozenset[str], _is_called: bool) -> Iterator[Fault]:  # noqa: FBT001
+def _moment(node: Node, _variables: frozenset[str], _is_called: bool) -> Iterator[Fault]:
     try:
-        parse_datetime(node.args[1], dateutil.tz.UTC).astimezone(dateutil.tz.UTC)
+        parse_datetime(node.args[1], UTC).astimezone(UTC)
     except (errors.DatetimeSyntaxError, ValueError):
         yield 'Not a date and time: write ISO 8601, for example d"2026-01-31" or d"2026-01-31T12:00:00Z".', None
     except OverflowError:
         yield "This date is outside of the years 1 to 9999.", None
 
 
-def _duration(node: Node, _variables: frozenset[str], _is_called: bool) -> Iterator[Fault]:  # noqa: FBT001
+def _duration(node: Node, _variables: frozenset[str], _is_called: bool) -> Iterator[Fault]:
     try:
         parse_timedelta(node.args[1])
     except errors.TimedeltaSyntaxError:
@@ -130,24 +155,18 @@ def _duration(node: Node, _variables: frozenset[str], _is_called: bool) -> Itera
         yield "This duration is longer than a thousand million days.", None
 
 
-def _string(node: Node, _variables: frozenset[str], _is_called: bool) -> Iterator[Fault]:  # noqa: FBT001
+def _string(node: Node, _variables: frozenset[str], _is_called: bool) -> Iterator[Fault]:
     try:
         node.args[1].encode()
     except UnicodeEncodeError:
         yield "This text holds half of a surrogate pair, which is not a character.", None
 
 
-def _symbol(node: Node, variables: frozenset[str], is_called: bool) -> Iterator[Fault]:  # noqa: FBT001
+def _symbol(node: Node, _variables: frozenset[str], is_called: bool) -> Iterator[Fault]:
     name = node.args[1]
     if node.kwargs["scope"] is None:
         if name.startswith("_"):
             yield f"{name} begins with an underscore: such names are not part of a rule.", None
-        elif name not in PARTS and name not in variables:
-            expected = ", ".join(PARTS)
-            yield (
-                f"{name} is not a part of a profile; the parts are {expected}. Text goes in quotes.",
-                closest(name, PARTS),
-            )
     elif name in _REFUSED_NAMES:
         yield f"${name} is not allowed in a rule. {_REFUSED_NAMES[name]}", None
     elif name not in VALUES and name not in FUNCTIONS:
@@ -160,11 +179,11 @@ def _dollar(name: str | None) -> str | None:
     return name and f"${name}"
 
 
-def _attribute(node: Node, _variables: frozenset[str], is_called: bool) -> Iterator[Fault]:  # noqa: FBT001
+def _attribute(node: Node, variables: frozenset[str], is_called: bool) -> Iterator[Fault]:
     target, name = node.args[1], node.args[2]
     if name.startswith("_"):
         yield f"{name} begins with an underscore: such names are not part of a rule.", None
-    elif target.cls is ast.SymbolExpression and target.args[1] in PARTS:
+    elif _profile_name(target, variables) and target.cls is ast.SymbolExpression:
         return  # a field: checked against the registry
     elif name in METHODS:
         if not is_called:
@@ -173,7 +192,7 @@ def _attribute(node: Node, _variables: frozenset[str], is_called: bool) -> Itera
         yield f"There is no attribute {name} here.", closest(name, (*ATTRIBUTES, *METHODS))
 
 
-def _call(node: Node, _variables: frozenset[str], _is_called: bool) -> Iterator[Fault]:  # noqa: FBT001
+def _call(node: Node, _variables: frozenset[str], _is_called: bool) -> Iterator[Fault]:
     function, given = node.args[1], len(node.args[2])
     if function.cls is ast.SymbolExpression and function.kwargs["scope"] is not None:
         least, most = FUNCTIONS.get(function.args[1], (given, given))
@@ -187,7 +206,7 @@ def _call(node: Node, _variables: frozenset[str], _is_called: bool) -> Iterator[
         yield "Only functions like $sum and tests like .starts_with can be called.", None
 
 
-def _pattern(node: Node, _variables: frozenset[str], _is_called: bool) -> Iterator[Fault]:  # noqa: FBT001
+def _pattern(node: Node, _variables: frozenset[str], _is_called: bool) -> Iterator[Fault]:
     subject, pattern = node.args[2], node.args[3]
     if _is_constant(subject):
         # rule_engine would fold it while building, on Python's `re`, which a pattern can keep busy for ever.
@@ -213,7 +232,7 @@ def _is_constant(node: Node) -> bool:
     return True
 
 
-def _comprehension(node: Node, variables: frozenset[str], _is_called: bool) -> Iterator[Fault]:  # noqa: FBT001
+def _comprehension(node: Node, variables: frozenset[str], _is_called: bool) -> Iterator[Fault]:
     name = node.args[2]
     if variables:
         yield "A comprehension inside a comprehension is not allowed: its cost multiplies.", None

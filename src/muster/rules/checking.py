@@ -1,0 +1,473 @@
+"""Syntax tree → typed condition: every construct that the product knows by name, the rest as `Computed`.
+
+The syntax was vetted, and rule_engine has built and typed it, before this looks at it. So here nothing is wrong any
+more; what can be said is that something is surely not meant, and that is a warning.
+"""
+
+import operator
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any, TypeGuard
+
+from rule_engine import ast
+
+from muster.rules import moments
+from muster.rules.capabilities import COMPUTED_REASONS, OTHERWISE_COMPUTED
+from muster.rules.conditions import (
+    MIRRORED,
+    Compare,
+    CompareFields,
+    CompareLength,
+    Computed,
+    Condition,
+    Constant,
+    Field,
+    Holds,
+    InCohort,
+    Matches,
+    Not,
+    OneOf,
+    Operator,
+    Present,
+    Scalar,
+    TextTest,
+    Truthy,
+    all_of,
+    any_of,
+)
+from muster.rules.fields import PARTS, FieldType, Registry
+from muster.rules.oracle import constant_value
+from muster.rules.problems import Problem
+from muster.rules.syntax import Node, Syntax, chain, children, is_logic
+
+OPERATORS: dict[str, Operator] = {"EQ": "==", "NE": "!=", "LT": "<", "LE": "<=", "GT": ">", "GE": ">="}
+
+COMPARE: dict[Operator, Callable[[Any, Any], bool]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
+_PYTHON_TYPES: dict[FieldType, type] = {
+    FieldType.STRING: str,
+    FieldType.NUMBER: Decimal,
+    FieldType.BOOLEAN: bool,
+    FieldType.DATETIME: datetime,
+}
+
+
+@dataclass(frozen=True)
+class Literal:
+    """A constant of the rule: Decimal, text, bool, datetime, timedelta, None, or a tuple or set of them."""
+
+    value: Any
+
+
+@dataclass(frozen=True)
+class Part:
+    name: str
+
+
+@dataclass(frozen=True)
+class Length:
+    field: Field
+
+
+@dataclass(frozen=True)
+class Defaulted:
+    """`field ?? literal`."""
+
+    field: Field
+    default: Any
+
+
+@dataclass(frozen=True)
+class Opaque:
+    """A value that only rule_engine's operations can make."""
+
+
+Value = Literal | Field | Part | Length | Defaulted | moments.Linear | Opaque
+
+
+@dataclass(frozen=True)
+class Names:
+    """What a node speaks of."""
+
+    fields: frozenset[str]
+    anchors: frozenset[str]
+    is_constant: bool
+
+
+@dataclass
+class Checker:
+    """Reads one rule's syntax into a condition; collects warnings on the way."""
+
+    syntax: Syntax
+    registry: Registry
+    warnings: list[Problem] = field(default_factory=list)
+
+    def condition(self, node: Node) -> Condition:
+        """The node as something true or false."""
+        span = self.syntax.span(node)
+        if is_logic(node):
+            parts = [self.condition(operand) for operand in chain(node)]
+            return (all_of if node.args[1] == "AND" else any_of)(parts, span)
+        if node.cls is ast.UnaryExpression and node.args[1] == "NOT":
+            self._warn_of_loose_not(node)
+            return Not(self.condition(node.args[2]), span)
+        if self.names(node).is_constant:
+            return Constant(bool(constant_value(self.syntax, node)), span)
+        if node.cls is ast.TernaryExpression:
+            test, then, otherwise = (self.condition(child) for child in node.args[1:])
+            chosen = [
+                all_of([test, then], span, derived=True),
+                all_of([Not(test, span), otherwise], span, derived=True),
+            ]
+            return any_of(chosen, span, derived=True)
+        read = _READERS.get(node.cls)
+        return (read and read(self, node)) or self.truth(node)
+
+    def truth(self, node: Node) -> Condition:
+        """A value standing for itself: true when it is neither missing, nor empty, 0 or false."""
+        span = self.syntax.span(node)
+        match self.value(node):
+            case Field() as found:
+                return Truthy(found, span)
+            case Part(name=name):
+                return Truthy(name, span)
+            case Length(field=found):
+                return CompareLength(">", found, Decimal(0), span)
+            case Defaulted(field=found, default=default):
+                missing = Compare("==", found, None, span)
+                use_default = all_of([missing, Constant(bool(default), span)], span, derived=True)
+                return any_of([Truthy(found, span), use_default], span, derived=True)
+        return self.computed(node)
+
+    def value(self, node: Node) -> Value:
+        """The node as an operand."""
+        names = self.names(node)
+        if names.is_constant:
+            return Literal(constant_value(self.syntax, node))
+        if found := self._field(node):
+            return found
+        if node.cls is ast.SymbolExpression:
+            if node.kwargs["scope"] is None:
+                return Part(node.args[1]) if node.args[1] in PARTS else Opaque()
+            return moments.Linear("datetime", timedelta(), anchor=node.args[1], anchor_sign=1)
+        if node.cls is ast.GetAttributeExpression and node.args[2] == "length":
+            held = self._field(node.args[1])
+            return Length(held) if held else Opaque()
+        if node.cls is ast.CoalesceExpression and (found := self._field(node.args[1])):
+            default = self.value(node.args[2])
+            return Defaulted(found, default.value) if isinstance(default, Literal) else Opaque()
+        return self._linear(node) or Opaque()
+
+    def names(self, node: Node) -> Names:
+        """The fields, parts and moments named below a node."""
+        fields: set[str] = set()
+        anchors: set[str] = set()
+        is_constant = True
+        waiting = [node]
+        while waiting:
+            found = waiting.pop()
+            if named := self._field(found):
+                fields.add(named.name)
+                is_constant = False
+                continue
+            if found.cls is ast.SymbolExpression:
+                name = found.args[1]
+                if found.kwargs["scope"] is None:
+                    is_constant = False
+                    fields |= {name} & set(PARTS)
+                elif name in ("now", "today"):
+                    is_constant = False
+                    anchors.add(name)
+                elif name == "in_cohort":
+                    is_constant = False
+            waiting.extend(children(found))
+        return Names(frozenset(fields), frozenset(anchors), is_constant)
+
+    def computed(self, node: Node) -> Computed:
+        """The node as it is, for rule_engine's operations."""
+        names = self.names(node)
+        return Computed(
+            self.syntax.source(node),
+            tuple(sorted(names.fields)),
+            bool(names.anchors),
+            self._reason(node),
+            self.syntax.span(node),
+        )
+
+    def warn(self, node: Node, detail: str, suggestion: str | None = None) -> None:
+        """Add a warning at a node."""
+        self.warnings.append(Problem(detail, self.syntax.span(node), suggestion=suggestion))
+
+    def _field(self, node: Node) -> Field | None:
+        if node.cls is not ast.GetAttributeExpression or node.args[1].cls is not ast.SymbolExpression:
+            return None
+        name = f"{node.args[1].args[1]}.{node.args[2]}"
+        found = self.registry.get(name)
+        return Field(name, found) if found and node.args[1].kwargs["scope"] is None else None
+
+    def _linear(self, node: Node) -> moments.Linear | None:
+        if node.cls is ast.UnaryExpression:
+            inner = as_linear(self.value(node.args[2]))
+            return moments.negated(inner) if inner and inner.kind == "timedelta" else None
+        if node.cls not in (ast.AddExpression, ast.SubtractExpression):
+            return None
+        left, right = as_linear(self.value(node.args[2])), as_linear(self.value(node.args[3]))
+        if not left or not right:
+            return None
+        return (moments.added if node.cls is ast.AddExpression else moments.subtracted)(left, right)
+
+    def _reason(self, node: Node) -> str:
+        waiting = [node]
+        while waiting:
+            found = waiting.pop(0)
+            if reason := COMPUTED_REASONS.get(found.cls.__name__):
+                return reason
+            waiting.extend(children(found))
+        return OTHERWISE_COMPUTED
+
+    def _warn_of_loose_not(self, node: Node) -> None:
+        inner = node.args[2]
+        if inner.cls is ast.ComparisonExpression and not _in_parentheses(self.syntax, node, inner):
+            first = self._field(inner.args[2])
+            if first and first.type is FieldType.BOOLEAN:
+                source = self.syntax.source(inner)
+                self.warn(
+                    node, f"`not` binds looser than {inner_operator(inner)}: this is not ({source}).", f"not ({source})"
+                )
+
+
+def as_linear(value: Value) -> moments.Linear | None:
+    """A value as a linear form of time, where it is one."""
+    match value:
+        case moments.Linear():
+            return value
+        case Field(type=FieldType.DATETIME):
+            return moments.Linear("datetime", timedelta(), value, 1)
+        case Literal(value=datetime() as moment):
+            return moments.moment_literal(moment)
+        case Literal(value=timedelta() as length):
+            return moments.Linear("timedelta", length)
+    return None
+
+
+def inner_operator(node: Node) -> str:
+    """`==` for a comparison node."""
+    return OPERATORS[node.args[1]]
+
+
+def _in_parentheses(syntax: Syntax, outer: Node, inner: Node) -> bool:
+    """Whether the last operand of a node stands in parentheses: then the node ends after it."""
+    return syntax.offsets[id(outer)][1] > syntax.offsets[id(inner)][1]
+
+
+# Readers: one per kind of node; None where the node is not of a known shape.
+
+
+def _comparison(checker: Checker, node: Node) -> Condition | None:
+    sign = OPERATORS[node.args[1]]
+    left, right = checker.value(node.args[2]), checker.value(node.args[3])
+    if isinstance(left, Literal):
+        left, right, sign = right, left, MIRRORED[sign]
+    span = checker.syntax.span(node)
+    match left, right:
+        case Field(), Literal(value=value):
+            return _field_with_literal(checker, node, sign, left, value)
+        case Field(), Field():
+            return _field_with_field(checker, node, sign, left, right)
+        case Part(name=name), Literal(value=value):
+            if sign in ("==", "!="):
+                present = Present(name, span)
+                is_null = Not(present, span) if value is None else Constant(value=False, span=span)
+                return is_null if sign == "==" else (present if value is None else Constant(value=True, span=span))
+        case Length(field=found), Literal(value=Decimal() as value):
+            return CompareLength(sign, found, value, span)
+        case Defaulted() as operand, Literal(value=value):
+            return _defaulted(checker, node, sign, operand, value)
+    if isinstance(right, Literal) and isinstance(right.value, bool) and sign in ("==", "!="):
+        return _truth_value(checker, node, sign, expected=right.value)
+    forms = as_linear(left), as_linear(right)
+    return moments.compared(sign, forms[0], forms[1], span) if forms[0] and forms[1] else None
+
+
+def _field_with_literal(checker: Checker, node: Node, sign: Operator, found: Field, value: Any) -> Condition | None:
+    span = checker.syntax.span(node)
+    if value is None:
+        return Compare(sign, found, None, span)
+    if found.type.is_list:
+        if isinstance(value, tuple):
+            checker.warn(node, f"This compares the whole list {found.name}, order included; `in` looks inside.")
+            return None
+        checker.warn(node, f"{found.name} is a {found.type}; this comparison can never hold.", _member(checker, node))
+        return Constant(sign == "!=", span)
+    if not _is_a(value, found.type):
+        never = "always" if sign == "!=" else "never"
+        checker.warn(node, f"{found.name} is a {found.type}, and this is not: the comparison is {never} true.")
+        return Constant(sign == "!=", span)
+    return Compare(sign, found, value, span)
+
+
+def _member(checker: Checker, node: Node) -> str:
+    first, second = (checker.syntax.source(child) for child in node.args[2:4])
+    return f"{first} in {second}" if checker.names(node.args[2]).is_constant else f"{second} in {first}"
+
+
+def _field_with_field(checker: Checker, node: Node, sign: Operator, left: Field, right: Field) -> Condition | None:
+    span = checker.syntax.span(node)
+    if left.type is not right.type:
+        if left.type.is_list and right.type.is_list:
+            return None  # two empty lists are equal, whatever they are lists of
+        never = "always" if sign == "!=" else "never"
+        missing = [Compare("==", each, None, span) for each in (left, right)]
+        checker.warn(node, f"A {left.type} and a {right.type}: where there is a value, this is {never} true.")
+        both = all_of(list(missing), span, derived=True)
+        return both if sign == "==" else Not(both, span, derived=True)
+    return None if left.type.is_list else CompareFields(sign, left, right, span)
+
+
+def _defaulted(checker: Checker, node: Node, sign: Operator, operand: Defaulted, value: Any) -> Condition | None:
+    found = operand.field
+    if found.type.is_list:
+        return None
+    span = checker.syntax.span(node)
+    direct = _field_with_literal(checker, node, sign, found, value)
+    by_default = _literals_compare(sign, operand.default, value)
+    if direct is None:
+        return None
+    there = Compare("!=", found, None, span)
+    missing = Compare("==", found, None, span)
+    parts = [
+        all_of([there, direct], span, derived=True),
+        all_of([missing, Constant(by_default, span)], span, derived=True),
+    ]
+    return any_of(parts, span, derived=True)
+
+
+def _literals_compare(sign: Operator, left: Any, right: Any) -> bool:
+    if type(left) is not type(right):
+        return sign == "!="
+    return (left is not None or sign in ("==", "!=")) and COMPARE[sign](left, right)
+
+
+_ALWAYS_BOOLEAN = (
+    ast.ArithmeticComparisonExpression,
+    ast.ComparisonExpression,
+    ast.ContainsExpression,
+    ast.FuzzyComparisonExpression,
+    ast.LogicExpression,
+)
+
+
+def _truth_value(checker: Checker, node: Node, sign: Operator, *, expected: bool) -> Condition | None:
+    """`(condition) == true`: only where the other side is a condition, never null."""
+    other = node.args[2] if checker.names(node.args[3]).is_constant else node.args[3]
+    is_test = other.cls is ast.FunctionCallExpression and other.args[1].cls is ast.GetAttributeExpression
+    is_not = other.cls is ast.UnaryExpression and other.args[1] == "NOT"
+    if not (other.cls in _ALWAYS_BOOLEAN or is_test or is_not):
+        return None
+    inner = checker.condition(other)
+    if expected == (sign == "=="):
+        return any_of([inner, Constant(value=False, span=inner.span)], checker.syntax.span(node), derived=True)
+    return Not(inner, checker.syntax.span(node), derived=True)
+
+
+def _pattern(checker: Checker, node: Node) -> Condition | None:
+    kind, pattern = node.args[1], node.args[3].args[1]
+    found = checker.value(node.args[2])
+    if not isinstance(found, Field):
+        return None
+    span = checker.syntax.span(node)
+    test = Matches(found, pattern, kind.endswith("FZM"), span)
+    return Not(test, span) if kind.startswith("NE") else test
+
+
+def _contains(checker: Checker, node: Node) -> Condition | None:
+    container, member = checker.value(node.args[1]), checker.value(node.args[2])
+    span = checker.syntax.span(node)
+    match container, member:
+        case Literal(value=(tuple() | set()) as values), Field() if not found_list(member):
+            kept = tuple(of_type(values, member.type))
+            return OneOf(member, kept, span) if kept else Constant(value=False, span=span)
+        case Field(type=FieldType.STRING), Literal(value=str() as text):
+            return TextTest("contains", container, text, span)
+        case Field(), Literal(value=value) if found_list(container) and not isinstance(value, (tuple, set)):
+            item = FieldType.STRING if container.type is FieldType.STRINGS else FieldType.NUMBER
+            kept = tuple(of_type([value], item))
+            if not kept:
+                checker.warn(node, f"{container.name} is a {container.type}: this is never in it.")
+                return Constant(value=False, span=span)
+            return Holds(container, kept[0], span)
+    return None
+
+
+def found_list(found: Field) -> bool:
+    """Whether a field holds lists."""
+    return found.type.is_list
+
+
+def of_type(values: Iterable[Any], field_type: FieldType) -> Iterable[Scalar]:
+    """The literals that can equal a value of a type, in that type: in a list, true is 1 and 1 is true; null is none."""
+    for value in dict.fromkeys(value for value in values if not isinstance(value, (tuple, set))):
+        if isinstance(value, (bool, Decimal)) and field_type is FieldType.NUMBER:
+            yield Decimal(value)
+        elif isinstance(value, (bool, Decimal)) and field_type is FieldType.BOOLEAN:
+            if value in (0, 1):
+                yield bool(value)
+        elif _is_a(value, field_type):
+            yield value
+
+
+def _is_a(value: object, field_type: FieldType) -> TypeGuard[Scalar]:
+    return type(value) is _PYTHON_TYPES[field_type]
+
+
+def _call(checker: Checker, node: Node) -> Condition | None:
+    function, span = node.args[1], checker.syntax.span(node)
+    if function.cls is ast.SymbolExpression:
+        if function.args[1] == "in_cohort":
+            argument = checker.value(node.args[2][0])
+            return InCohort(str(argument.value), span) if isinstance(argument, Literal) else None
+        return None
+    subject, argument = checker.value(function.args[1]), checker.value(node.args[2][0])
+    match subject, argument:
+        case Field(type=FieldType.STRING), Literal(value=str() as text):
+            return TextTest("starts with" if function.args[2] == "starts_with" else "ends with", subject, text, span)
+    return None
+
+
+def _attribute(checker: Checker, node: Node) -> Condition | None:
+    found = checker.value(node.args[1]) if node.args[2] == "is_empty" else None
+    span = checker.syntax.span(node)
+    match found:
+        case Field(type=FieldType.STRING):
+            return Compare("==", found, "", span)
+        case Field() if found.type.is_list:
+            return CompareLength("==", found, Decimal(0), span)
+    return None
+
+
+def _coalesce(checker: Checker, node: Node) -> Condition | None:
+    right = node.args[2]
+    if right.cls in _ALWAYS_BOOLEAN and not is_logic(right) and not _in_parentheses(checker.syntax, node, right):
+        left, first = checker.syntax.source(node.args[1]), checker.syntax.source(right)
+        checker.warn(node, f"`??` binds looser than a comparison: this is {left} ?? ({first}).", f"{left} ?? ({first})")
+    return None
+
+
+_READERS: dict[Any, Callable[[Checker, Node], Condition | None]] = {
+    ast.ArithmeticComparisonExpression: _comparison,
+    ast.CoalesceExpression: _coalesce,
+    ast.ComparisonExpression: _comparison,
+    ast.ContainsExpression: _contains,
+    ast.FunctionCallExpression: _call,
+    ast.FuzzyComparisonExpression: _pattern,
+    ast.GetAttributeExpression: _attribute,
+}

@@ -1,0 +1,196 @@
+"""Condition → Python function, as generated code.
+
+The code holds only names made here and constants passed beside it: nothing that a user typed is ever compiled. Text
+such as `lead.get('score')` is made from registered names that rule_engine's grammar read as symbols.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from muster.rules.conditions import (
+    And,
+    Compare,
+    CompareFields,
+    CompareLength,
+    CompareMoment,
+    Computed,
+    Condition,
+    Constant,
+    Field,
+    Holds,
+    InCohort,
+    Matches,
+    Not,
+    OneOf,
+    Or,
+    Present,
+    TextTest,
+    Truthy,
+)
+from muster.rules.fields import Registry
+from muster.rules.limits import as_double
+from muster.rules.oracle import build_oracle, start_of_day
+from muster.rules.patterns import compile_pattern
+from muster.rules.printing import condition_text
+from muster.rules.translating import stored_literal, stored_values
+
+Predicate = Callable[[Mapping[str, Any], datetime], bool]
+_NO_PART: Mapping[str, Any] = {}
+
+
+def to_predicate(
+    condition: Condition, registry: Registry, time_zone: str, required_parts: tuple[str, ...] = ()
+) -> Predicate:
+    """A function of a profile and now. `required_parts` must be there for anything to hold."""
+    writer = _Writer(registry, time_zone)
+    expression = writer.write(condition)
+    source = "\n".join(
+        (
+            "def holds(profile, now):",
+            *(f"    {part} = profile.get({part!r})\n    if {part} is None: return False" for part in required_parts),
+            *(
+                f"    {part} = profile.get({part!r})\n    if {part} is None: {part} = no_part"
+                for part in sorted(writer.parts - set(required_parts))
+            ),
+            *(f"    {anchor} = {code}" for anchor, code in writer.anchors.items()),
+            f"    return bool({expression})",
+        )
+    )
+    names: dict[str, Any] = {"no_part": _NO_PART, **writer.constants}
+    exec(compile(source, "<rule>", "exec"), names)  # noqa: S102  our own text: see the module's head
+    fast: Predicate = names["holds"]
+    return _with_fallback(fast, condition, registry, time_zone, required_parts)
+
+
+def _with_fallback(
+    fast: Predicate, condition: Condition, registry: Registry, time_zone: str, required_parts: tuple[str, ...]
+) -> Predicate:
+    """Values of a type other than the registered make the fast code raise; the oracle then decides."""
+    decide: list[Predicate] = []
+
+    def holds(profile: Mapping[str, Any], now: datetime) -> bool:
+        try:
+            return fast(profile, now)
+        except (TypeError, AttributeError, ValueError):
+            if any(profile.get(part) is None for part in required_parts):
+                return False
+            if not decide:
+                decide.append(build_oracle(condition_text(condition), registry, time_zone))
+            return decide[0](profile, now)
+
+    return holds
+
+
+@dataclass
+class _Writer:
+    """Writes one condition as a Python expression over local variables named after the parts."""
+
+    registry: Registry
+    time_zone: str
+    parts: set[str] = field(default_factory=set)
+    anchors: dict[str, str] = field(default_factory=dict)
+    constants: dict[str, Any] = field(default_factory=dict)
+
+    def write(self, condition: Condition) -> str:
+        match condition:
+            case And(parts=parts):
+                return f"({' and '.join(self.write(part) for part in parts)})"
+            case Or(parts=parts):
+                return f"({' or '.join(self.write(part) for part in parts)})"
+            case Not(part=part):
+                return f"(not {self.write(part)})"
+            case Constant(value=value):
+                return str(value)
+            case Compare():
+                return self._compare(condition)
+            case CompareMoment(operator=operator, field=found, anchor=anchor, offset=offset):
+                return self._ordered(operator, found, f"({self._anchor(anchor)} + {self._constant(offset)})")
+            case CompareFields(operator=operator, left=left, right=right):
+                return self._compare_fields(operator, left, right)
+            case CompareLength():
+                return self._compare_length(condition)
+            case OneOf(field=found, values=values):
+                return f"({self._value(found)} in {self._constant(frozenset(stored_values(values)))})"
+            case Holds(field=found, value=value):
+                comparison = stored_literal("==", value)
+                return (
+                    "False" if comparison is None else self._guarded(found, f"{self._constant(comparison[1])} in {{}}")
+                )
+            case TextTest(kind=kind, field=found, text=text):
+                constant = self._constant(text)
+                tests = {
+                    "contains": f"{constant} in {{}}",
+                    "starts with": f"{{}}.startswith({constant})",
+                    "ends with": f"{{}}.endswith({constant})",
+                }
+                return self._guarded(found, tests[kind])
+            case Matches(field=found, pattern=pattern, anchored=anchored):
+                search = self._constant(compile_pattern(pattern, anchored=anchored).search)
+                return self._guarded(found, f"{search}({{}}) is not None")
+            case Truthy(field=str(part)):
+                return f"bool({self._part(part)})"
+            case Truthy(field=Field() as found):
+                return f"bool({self._value(found)})"
+            case Present(part=part):
+                return f"({self._part(part)} is not no_part)"
+            case Computed(text=text):
+                decide = self._constant(build_oracle(text, self.registry, self.time_zone))
+                return f"{decide}(profile, now)"
+            case InCohort():
+                raise TypeError("membership in another cohort is not known to a predicate")
+        raise AssertionError(condition)
+
+    def _compare(self, condition: Compare) -> str:
+        value = self._value(condition.field)
+        if condition.value is None:
+            return f"({value} is {'not ' if condition.operator == '!=' else ''}None)"
+        comparison = stored_literal(condition.operator, condition.value)
+        if comparison is None:
+            return str(condition.operator == "!=")
+        operator, literal = comparison
+        return self._ordered(operator, condition.field, self._constant(literal))
+
+    def _ordered(self, operator: str, found: Field, other: str) -> str:
+        if operator in ("==", "!="):
+            return f"({self._value(found)} {operator} {other})"
+        return self._guarded(found, f"{{}} {operator} {other}")
+
+    def _compare_fields(self, operator: str, left: Field, right: Field) -> str:
+        if operator in ("==", "!="):
+            return f"({self._value(left)} {operator} {self._value(right)})"
+        other = f"{right.part}_{right.attribute}"
+        return self._guarded(right, self._guarded(left, f"{{}} {operator} {other}"))
+
+    def _compare_length(self, condition: CompareLength) -> str:
+        denied = condition.operator == "!="
+        comparison = as_double("==" if denied else condition.operator, condition.value)
+        if comparison is None:
+            return str(denied)
+        test = self._guarded(condition.field, f"len({{}}) {comparison[0]} {self._constant(comparison[1])}")
+        return f"(not {test})" if denied else test
+
+    def _guarded(self, found: Field, test: str) -> str:
+        """`test` of the field's value, false when there is none."""
+        variable = f"{found.part}_{found.attribute}"
+        return f"(({variable} := {self._value(found)}) is not None and {test.replace('{}', variable)})"
+
+    def _value(self, found: Field) -> str:
+        return f"{self._part(found.part)}.get({found.attribute!r})"
+
+    def _part(self, name: str) -> str:
+        self.parts.add(name)
+        return name
+
+    def _anchor(self, anchor: str) -> str:
+        if anchor == "today":
+            zone = self._constant(ZoneInfo(self.time_zone))
+            self.anchors["today"] = f"{self._constant(start_of_day)}(now, {zone})"
+        return anchor
+
+    def _constant(self, value: Any) -> str:
+        name = f"k{len(self.constants)}"
+        self.constants[name] = value
+        return name

@@ -97,13 +97,15 @@ async def _fill(
                         as_of=snapshot.as_of,
                     )
                 )
+            await progress(scan.scanned, scan.total)
+            if not rows:
+                continue
             matched += len(rows)
             if len(writes) >= INSERTS_AT_ONCE:
                 done, writes = await asyncio.wait(writes, return_when=asyncio.FIRST_COMPLETED)
                 for write in done:
                     write.result()
             writes.add(asyncio.create_task(_insert(rows)))
-            await progress(scan.scanned, scan.total)
         await asyncio.gather(*writes)
     finally:
         for write in writes:

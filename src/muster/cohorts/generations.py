@@ -160,7 +160,8 @@ def filling_of(cohort: Cohort) -> Generation:
 
 async def server_time() -> datetime:
     """The database server's clock: the only one that membership goes by."""
-    reply = await Cohort.get_motor_collection().database.client.admin.command("hello")
+    database = Cohort.get_motor_collection().database
+    reply = await database.command("hello", codec_options=database.codec_options)  # else datetimes come back naive
     moment: datetime = reply["localTime"]
     return moment
 

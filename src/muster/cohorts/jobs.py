@@ -2,14 +2,14 @@
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import Any
 
 from muster.cohorts.documents import Cohort
 from muster.cohorts.evaluation import evaluate
 from muster.cohorts.generations import Superseded, give_up
-from muster.errors import MusterError
 from muster.jobs.documents import FINISHED, Job
-from muster.jobs.service import Busy, Cancelled, Done, claim, send
+from muster.jobs.service import Cancelled, claim, send
 from muster.jobs.working import Claimed
 
 PREFIX, KIND = "RUN", "evaluate"
@@ -21,29 +21,26 @@ _here: set[asyncio.Task[None]] = set()  # a task that nobody holds may be collec
 
 async def run_job(job_id: str) -> None:
     """Evaluate the cohort that a job names. Raises Busy or Done when the job is not to be had."""
-    async with claim(job_id) as claimed:
-        await _evaluate(claimed)
-
-
-async def _evaluate(claimed: Claimed) -> None:
-    arguments = claimed.job.arguments
-    cohort_id = arguments["cohort_id"]
     try:
-        claimed.result = await evaluate(
-            cohort_id,
+        async with claim(job_id) as claimed:
+            claimed.result = await _evaluate(claimed)
+    finally:
+        await settle_ended_runs(job_id)
+
+
+async def _evaluate(claimed: Claimed) -> dict[str, Any]:
+    arguments = claimed.job.arguments
+    try:
+        return await evaluate(
+            arguments["cohort_id"],
             claimed.job.id,
             cause=arguments["cause"],
             members=arguments.get("members"),
             progress=claimed.progress,
         )
     except Superseded:
-        raise Cancelled(f"{cohort_id} was deleted, or a later change wants another evaluation.") from None
-    except Cancelled:
-        await give_up(cohort_id, claimed.job.id, "The evaluation was cancelled; the members are those of before.")
-        raise
-    except MusterError as error:
-        await give_up(cohort_id, claimed.job.id, error.detail)
-        raise
+        reason = f"{arguments['cohort_id']} was deleted, or a later change wants another evaluation."
+        raise Cancelled(reason) from None
 
 
 async def run_here_or_wait(job: Job, *, here: bool) -> Job:
@@ -69,17 +66,18 @@ async def run_here_or_wait(job: Job, *, here: bool) -> Job:
 
 async def _run_quietly(job_id: str) -> None:
     """Run a job whose outcome its document tells; whoever waits reads it there."""
-    try:
+    with suppress(Exception):  # recorded on the job, and logged, by `claim`
         await run_job(job_id)
-    except (Busy, Done, Cancelled, MusterError):
-        return
 
 
-async def settle_ended_runs() -> int:
-    """Let go of runs that ended without saying so to their cohort (cancelled while queued, or quarantined)."""
+async def settle_ended_runs(job_id: str | None = None) -> int:
+    """Let cohorts go of runs that ended without a result: failed, cancelled, quarantined. All, or one job's.
+
+    Readers keep the members of before; the cohort shows the job's error.
+    """
     settled = 0
-    async for cohort in Cohort.find({"run": {"$ne": None}}):
-        job: Any = await Job.get(cohort.run)
+    async for cohort in Cohort.find({"run": job_id or {"$ne": None}}):
+        job = await Job.get(cohort.run)
         if job is None or job.state in FINISHED:
             error = (job.error if job else None) or "The evaluation was cancelled; the members are those of before."
             await give_up(cohort.id, cohort.run or "", error)

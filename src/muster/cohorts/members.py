@@ -96,31 +96,37 @@ def member_out(profile: Mapping[str, Any], entered_at: datetime, cause: str) -> 
     )
 
 
+async def cohort_ids_of(_project_id: str, profile: ObjectId) -> list[str]:
+    """The ids of the cohorts that a profile is in: what `GET /v1/profiles/{pii_id}` shows."""
+    return [cohort.id for cohort, _ in await _cohorts_of(profile)]
+
+
 async def cohorts_of_profile(project_id: str, pii_id: str) -> list[ProfileCohortOut]:
     """The cohorts that a profile is in, oldest cohort first. Raises NotFound for an unknown profile."""
     profile = await Profile.get_motor_collection().find_one({"project_id": project_id, "pii_id": pii_id}, {"_id": 1})
     if profile is None:
         raise NotFound(f"There is no profile {pii_id!r}.")
+    return [
+        ProfileCohortOut(
+            id=cohort.id, name=cohort.name, kind=cohort.kind, entered_at=found["entered_at"], cause=found["cause"]
+        )
+        for cohort, found in await _cohorts_of(profile["_id"])
+    ]
+
+
+async def _cohorts_of(profile: ObjectId) -> list[tuple[Cohort, Mapping[str, Any]]]:
+    """Each cohort that shows this profile as a member, with the row, in order of creation."""
     rows = {
         found["generation"]: found
-        async for found in Membership.get_motor_collection().find({"profile": profile["_id"], "in": True})
+        async for found in Membership.get_motor_collection().find({"profile": profile, "in": True})
     }
     ids = {generation.partition("|")[0] for generation in rows}
     cohorts = await Cohort.find({"_id": {"$in": list(ids)}}).sort("created_at", "_id").to_list()
-    shown = []
-    for cohort in cohorts:
-        found = rows.get(generation_id(cohort.id, cohort.active.number)) if cohort.active else None
-        if found is not None:
-            shown.append(
-                ProfileCohortOut(
-                    id=cohort.id,
-                    name=cohort.name,
-                    kind=cohort.kind,
-                    entered_at=found["entered_at"],
-                    cause=found["cause"],
-                )
-            )
-    return shown
+    return [
+        (cohort, rows[generation])
+        for cohort in cohorts
+        if cohort.active and (generation := generation_id(cohort.id, cohort.active.number)) in rows
+    ]
 
 
 @dataclass(slots=True)

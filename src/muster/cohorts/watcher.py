@@ -50,7 +50,7 @@ class LeaseLost(Exception):
 
 
 class RulesMoved(Exception):
-    """A cohort switched its generation between our snapshot and our commit: look again, then decide anew."""
+    """What we decided on moved between our snapshot and our commit, a generation mostly: decide anew."""
 
 
 async def watch(holder: str | None = None) -> None:
@@ -210,7 +210,11 @@ class Watcher:
         if decisions.touches_filling:  # the run writes beside us: only rows read in here are sure
             decisions = decide(pending, await _rows(pending, session), self.live, now, snapshot.as_of)
         if decisions.writes:
-            await Membership.get_motor_collection().bulk_write(decisions.writes, ordered=False, session=session)
+            written = await Membership.get_motor_collection().bulk_write(
+                decisions.writes, ordered=False, session=session
+            )
+            if written.inserted_count + written.deleted_count + written.matched_count < len(decisions.writes):
+                raise RulesMoved  # a row is not what it was in our snapshot, so the counts would be wrong
         if decisions.changes:
             await Change.get_motor_collection().insert_many(decisions.changes, session=session)
         if decisions.counts:

@@ -3,10 +3,12 @@
 Imports of the application stand inside the fixtures: a test of `muster.rules` alone imports nothing else.
 """
 
+import asyncio
 import secrets
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,7 @@ from muster.embedded.servers import Addresses, running_servers
 from muster.settings import Settings
 
 if TYPE_CHECKING:
+    from litestar import Litestar
     from motor.motor_asyncio import AsyncIOMotorDatabase
 
     from muster.resources import Resources
@@ -98,7 +101,7 @@ async def client(clean: "Resources", token_for: Callable[[str], str]) -> AsyncIt
 
     app = create_app(clean.settings)
     async with (
-        app.lifespan(),
+        running(app),
         httpx.AsyncClient(
             transport=httpx.ASGITransport(app),
             base_url="http://muster.test",
@@ -119,6 +122,31 @@ async def mock_documents(request: pytest.FixtureRequest) -> AsyncIterator["Async
     yield database
     if REAL_DATABASE in request.config.stash:
         await _bind(request.config.stash[REAL_DATABASE])
+
+
+@asynccontextmanager
+async def running(app: "Litestar") -> AsyncIterator[None]:
+    """The application started, its lifespan in a task of its own: pytest runs the halves of a fixture in two tasks,
+    and what is entered in one cannot be left in the other.
+    """
+    started, stop = asyncio.Event(), asyncio.Event()
+
+    async def live() -> None:
+        async with app.lifespan():
+            started.set()
+            await stop.wait()
+
+    living = asyncio.create_task(live())
+    starting = asyncio.create_task(started.wait())
+    await asyncio.wait({living, starting}, return_when=asyncio.FIRST_COMPLETED)
+    if living.done():
+        starting.cancel()
+        living.result()
+    try:
+        yield
+    finally:
+        stop.set()
+        await living
 
 
 async def _bind(database: "AsyncIOMotorDatabase[dict[str, Any]]") -> None:

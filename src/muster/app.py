@@ -15,13 +15,18 @@ from muster.api.headers import add_security_headers
 from muster.api.idempotency import Idempotency
 from muster.api.problems import EXCEPTION_HANDLERS
 from muster.api.requests import EncodedSlashes, JsonRequest, PathIds, refuse_other_media
+from muster.cohorts import members, watcher
+from muster.cohorts import members
 from muster.cohorts import routes as cohorts
+from muster.cohorts.documents import Cohort, WatchState
+from muster.cohorts import service as cohorts_service
 from muster.jobs import routes as jobs
 from muster.projects import routes as projects
 from muster.projects import service as projects_service
 from muster.records import registry
 from muster.records import routes as records
 from muster.records import service as records_service
+from muster.records.documents import Profile
 from muster.resources import Resources, open_resources
 from muster.settings import Settings, load_settings
 
@@ -67,10 +72,10 @@ def create_app(settings: Settings | None = None) -> Litestar:
 
 def _connect_features() -> None:
     """What one feature must ask of another that it does not import."""
-    projects_service.HOLDINGS[:] = [records_service.holdings]
+    projects_service.HOLDINGS[:] = [records_service.holdings, cohorts_service.holdings]
     projects_service.DELETIONS[:] = [registry.forget_fields]
     records_service.ERASURES[:] = []
-    records_service.MEMBERSHIPS[:] = []
+    records_service.MEMBERSHIPS[:] = [members.cohort_ids_of]
 
 
 def _resources(settings: Settings) -> Any:
@@ -93,4 +98,4 @@ def _checks(resources: Resources) -> dict[str, health.Check]:
         await resources.redis.ping()
         return {"status": "ok"}
 
-    return {"mongodb": mongodb, "redis": redis}
+    return {"mongodb": mongodb, "redis": redis, "watcher": watcher.standing}

@@ -25,6 +25,7 @@ class KeptAnswer(Document):
     """
 
     id: str  # type: ignore[assignment]  # Beanie declares an ObjectId
+    owner: str
     fingerprint: str
     holder: str  # names the request that may finish this answer
     locked_until: datetime | None  # None once the answer stands
@@ -35,7 +36,10 @@ class KeptAnswer(Document):
 
     class Settings:
         name = "idempotency"
-        indexes: ClassVar[list[Any]] = [IndexModel([("expires_at", ASCENDING)], name="expiry", expireAfterSeconds=0)]
+        indexes: ClassVar[list[Any]] = [
+            IndexModel([("expires_at", ASCENDING)], name="expiry", expireAfterSeconds=0),
+            IndexModel([("owner", ASCENDING)], name="owner"),
+        ]
 
 
 class SigninCode(Document):

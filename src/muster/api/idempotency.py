@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 from bson import Binary
 from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
@@ -56,7 +57,7 @@ class Idempotency(ASGIMiddleware):
         fingerprint = _digest(scope.get("query_string", b""), await request.body())
 
         holder = secrets.token_hex(16)
-        kept = await _claim(identity, fingerprint, holder)
+        kept = await _claim(identity, str(scope["user"]), fingerprint, holder)
         if kept is not None:
             await _replay(kept, send)
             return
@@ -116,7 +117,16 @@ class _Answer:
         return b"".join(message.get("body", b"") for message in messages)
 
 
-async def _claim(identity: str, fingerprint: str, holder: str) -> dict[str, Any] | None:
+async def forget(owner: str, text: str) -> None:
+    """Drop the kept answers of an owner that name this text, such as the id of an erased profile."""
+    written = msgspec.json.encode(text)[1:-1]
+    answers = KeptAnswer.get_motor_collection()
+    async for kept in answers.find({"owner": owner, "body": {"$ne": None}}, {"body": 1}):
+        if written in kept["body"]:
+            await answers.delete_one({"_id": kept["_id"]})
+
+
+async def _claim(identity: str, owner: str, fingerprint: str, holder: str) -> dict[str, Any] | None:
     """Take the key for this request (None), or the answer that stands under it.
 
     One atomic update by the server's clock: a key that is new, expired, or whose request died (its lock ran out)
@@ -132,6 +142,7 @@ async def _claim(identity: str, fingerprint: str, holder: str) -> dict[str, Any]
     }
     ours = {
         "_id": "$_id",
+        "owner": {"$literal": owner},
         "fingerprint": fingerprint,
         "holder": holder,
         "locked_until": {"$add": ["$$NOW", LOCK_MS]},

@@ -168,7 +168,7 @@ def _sentence(found: Mapping[str, Any]) -> str:
 def _parameter_sentence(found: Mapping[str, Any]) -> str:
     name, message = found.get("key", ""), str(found.get("message", "does not fit"))
     if name == "data" or not name:
-        return "A JSON body is required." if "data" in name else message
+        return "A JSON object is required as the body." if "data" in name else message
     return f"{name}: {message}"
 
 

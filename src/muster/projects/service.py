@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from beanie import Document
 from pymongo.errors import DuplicateKeyError
 
 from muster.api import etags
@@ -13,11 +14,24 @@ from muster.projects.documents import Project
 
 PREFIX = "PRJ"
 
-HOLDINGS: list[Callable[[str], Awaitable[Sequence[str]]]] = []
-"""Asked before a project goes: what it still holds, in words ("12 profiles"). `muster.app` fills it."""
+Holdings = Callable[[str], Awaitable[Sequence[str]]]
+"""What a project still holds, in words: ["12 profiles"]."""
+
+HOLDINGS: list[Holdings] = []
+"""Asked before a project goes. `muster.app` fills it."""
 
 DELETIONS: list[Callable[[str], Awaitable[None]]] = []
 """Called when a project is gone, to remove what nobody would miss. `muster.app` fills it."""
+
+
+def counted(document: type[Document], noun: str) -> Holdings:
+    """Holdings that are documents with a `project_id`, counted."""
+
+    async def holdings(project_id: str) -> Sequence[str]:
+        count = await document.get_motor_collection().count_documents({"project_id": project_id})
+        return [f"{count:,} {noun}{'s' if count > 1 else ''}"] if count else []
+
+    return holdings
 
 
 async def project_of(owner: str, project_id: str | None) -> Project:
@@ -61,7 +75,9 @@ async def patch_project(
             {"$set": {**changed, "updated_at": now}, "$inc": {"rev": 1}},
         )
         if result.modified_count:
-            return project.model_copy(update={**changed, "updated_at": now, "rev": project.rev + 1})
+            return Project.model_validate(
+                {**project.model_dump(), **changed, "updated_at": now, "rev": project.rev + 1}
+            )
 
 
 async def delete_project(owner: str, project_id: str, revs: Collection[int] | None = None) -> None:
@@ -81,10 +97,10 @@ async def delete_project(owner: str, project_id: str, revs: Collection[int] | No
 
 async def _default_project(owner: str) -> Project:
     wanted = {"owner": owner, "is_default": True}
-    found = await Project.find_one(wanted)
+    found: Project | None = await Project.find_one(wanted)
     while found is None:
         try:
-            return await _insert(owner, name="Default", is_default=True)
+            found = await _insert(owner, name="Default", is_default=True)
         except DuplicateKeyError:  # another request of this owner made it just now
             found = await Project.find_one(wanted)
     return found

@@ -8,12 +8,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import bson
+
 from muster.errors import Problem
 from muster.records.values import READERS, DoesNotFitError
 from muster.rules import PARTS, FieldType
 from muster.rules.suggestions import closest
 
-LARGEST_PART = 1_000_000  # bytes, so that five parts and a change event stay far below MongoDB's 16 MB
+LARGEST_PART = 1_000_000  # bytes of BSON, so that five parts and a change event stay far below MongoDB's 16 MB
 
 MOST_PROBLEMS = 100  # of one part: whoever has more has another problem
 
@@ -63,7 +65,7 @@ class Fields:
                 except DoesNotFitError as error:
                     place = f"/{error.index}" if error.index is not None else ""
                     problems.append(Problem(str(error), f"{pointer}/{name}{place}"))
-        if not problems and _size(values) > LARGEST_PART:
+        if not problems and len(bson.encode(values)) > LARGEST_PART:
             problems.append(Problem(f"This is larger than {LARGEST_PART:,} bytes.", pointer))
         return Normalised(values, tuple(removed), problems)
 
@@ -71,19 +73,3 @@ class Fields:
         escaped = name.replace("~", "~0").replace("/", "~1")
         detail = f"{part} has no field {name[:100]!r}; POST /v1/fields registers one."
         return Problem(detail, f"{pointer}/{escaped}", suggestion=closest(name, self._readers[part]))
-
-
-def _size(values: Mapping[str, Any]) -> int:
-    """About the bytes that these values take in BSON."""
-    size = 0
-    for value in values.values():
-        if isinstance(value, str):
-            size += _bytes(value)
-        elif isinstance(value, list):
-            size += sum(16 + (_bytes(item) if isinstance(item, str) else 0) for item in value)
-        size += 32
-    return size
-
-
-def _bytes(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode())

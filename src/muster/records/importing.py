@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import msgspec
 
 from muster.errors import Invalid, Problem
+from muster.records.bulk import UpsertCounts, upsert_parts
 from muster.records.fields import Fields
 from muster.records.lines import LONGEST_LINE, Line, LineError, LineSplitter, Row, RowReader
-from muster.records.service import UpsertCounts, upsert_parts
 from muster.records.updates import Changes, FieldChanges, PartChange
 from muster.records.values import DoesNotFitError, read_pii_id
 from muster.rules import PARTS, FieldType

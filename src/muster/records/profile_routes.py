@@ -6,7 +6,7 @@ from litestar import Request, Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
-from muster.api import etags
+from muster.api import etags, idempotency
 from muster.api.paging import DEFAULT_LIMIT, Cursor, Limit, Page, decode_cursor, page_of
 from muster.api.requests import MEDIA_TYPES_KEY, media_type
 from muster.records import service
@@ -30,8 +30,11 @@ async def show_profile(project: NamedDependency[str], pii_id: FromPath[str]) -> 
 
 
 @delete("/v1/profiles/{pii_id:str}", summary="Erase a profile", tags=["profiles"])
-async def erase_profile(request: AnyRequest, project: NamedDependency[str], pii_id: FromPath[str]) -> None:
+async def erase_profile(
+    request: AnyRequest, owner: NamedDependency[str], project: NamedDependency[str], pii_id: FromPath[str]
+) -> None:
     """Erase a profile from everywhere. A later profile of the same pii_id is a new one."""
+    await idempotency.forget(owner, pii_id)
     await service.erase(project, pii_id, revs=etags.expected_revs(request))
 
 

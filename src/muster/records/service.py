@@ -1,21 +1,35 @@
 """Profiles: reading them, changing them atomically, erasing them."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from bson import ObjectId
 from motor.motor_asyncio import AsyncIOMotorClientSession, AsyncIOMotorCollection
-from pymongo import ReturnDocument, UpdateOne
-from pymongo.errors import BulkWriteError, DocumentTooLarge, DuplicateKeyError, OperationFailure, WriteError
+from pymongo import ReturnDocument
+from pymongo.errors import DocumentTooLarge, DuplicateKeyError, OperationFailure
 
 from muster.api import etags
-from muster.errors import NotFound, PreconditionFailed, TooLarge
+from muster.errors import NotFound, PreconditionFailed
+from muster.records.bulk import UpsertCounts, is_too_large, too_large, upsert_parts
 from muster.records.documents import Profile
 from muster.records.registry import registry
-from muster.records.updates import Changes, creates, pipeline
+from muster.records.updates import Changes, pipeline
 
-__all__ = ["registry"]  # asked for together with profiles
+# What others ask of records, in one place.
+__all__ = [
+    "UpsertCounts",
+    "change_part",
+    "cohorts_of",
+    "create_part",
+    "erase",
+    "has_part",
+    "profile",
+    "profile_with",
+    "profiles_with",
+    "put",
+    "registry",
+    "upsert_parts",
+]
 
 Revs = Collection[int] | None
 """The revisions that a caller's `If-Match` accepts; None when any will do."""
@@ -28,17 +42,6 @@ ERASURES: list[Erasure] = []
 
 MEMBERSHIPS: list[Callable[[str, ObjectId], Awaitable[Sequence[str]]]] = []
 """Who knows the cohorts of a profile: project and `_id` → ids. `muster.app` fills it."""
-
-_DUPLICATE_KEY = 11000
-_TOO_LARGE = {10334, 17419, 17420}  # the server's codes for a document above 16 MB
-
-
-@dataclass(frozen=True, slots=True)
-class UpsertCounts:
-    """How a bulk went: `upserted` counts every line that was taken, `unchanged` those that changed nothing."""
-
-    upserted: int
-    unchanged: int
 
 
 async def profile(project_id: str, pii_id: str) -> Profile:
@@ -121,45 +124,10 @@ async def erase(project_id: str, pii_id: str, *, revs: Revs = None) -> None:
         await session.with_transaction(in_transaction)
 
 
-async def holdings(project_id: str) -> list[str]:
-    """What a project holds of profiles, in words."""
-    if await _profiles().find_one({"project_id": project_id}, {"_id": 1}) is None:
-        return []
-    count = await _profiles().count_documents({"project_id": project_id})
-    return [f"{count:,} profiles" if count > 1 else "a profile"]
-
-
 async def cohorts_of(profile: Profile) -> list[str]:
     """The ids of the cohorts that this profile is in, in order of their number."""
     found = {cohort for known in MEMBERSHIPS for cohort in await known(profile.project_id, profile.id)}
     return sorted(found, key=lambda cohort: (len(cohort), cohort))
-
-
-async def upsert_parts(project_id: str, lines: Sequence[tuple[str, Changes]]) -> UpsertCounts:
-    """Apply normalised changes in order, each line atomically; an id may stand in several lines.
-
-    A few thousand lines at once are best: they are one message to the server.
-    """
-    pending = [
-        UpdateOne({"project_id": project_id, "pii_id": pii_id}, pipeline(changes), upsert=creates(changes))
-        for pii_id, changes in lines
-        if changes
-    ]
-    changed = 0
-    while pending:
-        try:
-            result = (await _profiles().bulk_write(pending, ordered=True)).bulk_api_result
-            pending = []
-        except BulkWriteError as error:
-            result = dict(error.details)
-            failed = result["writeErrors"][0]
-            if failed["code"] in _TOO_LARGE:
-                raise TooLarge(_too_large(lines[len(lines) - len(pending) + failed["index"]][0])) from error
-            if failed["code"] != _DUPLICATE_KEY:
-                raise
-            pending = pending[failed["index"] :]  # somebody created the same profile just now: it is an update now
-        changed += result["nUpserted"] + result["nModified"]
-    return UpsertCounts(upserted=len(lines), unchanged=len(lines) - changed)
 
 
 async def _change(
@@ -185,9 +153,9 @@ async def _change(
             if not retry:
                 raise
             continue
-        except (DocumentTooLarge, WriteError, OperationFailure) as error:
-            if isinstance(error, DocumentTooLarge) or getattr(error, "code", None) in _TOO_LARGE:
-                raise TooLarge(_too_large(pii_id)) from error
+        except (DocumentTooLarge, OperationFailure) as error:
+            if is_too_large(error):
+                raise too_large() from error
             raise
         return None if found is None else _read(found)
 
@@ -199,10 +167,6 @@ def _read(stored: Mapping[str, Any]) -> Profile:
 
 def _no_part(project_id: str, pii_id: str, part: str) -> NotFound:
     return NotFound(f"There is no {part} {pii_id!r} in {project_id}.")
-
-
-def _too_large(pii_id: str) -> str:
-    return f"The profile {pii_id!r} would become larger than MongoDB stores (16 MB); shorten its longest values."
 
 
 def _profiles() -> AsyncIOMotorCollection[dict[str, Any]]:

@@ -33,6 +33,38 @@ def creates(changes: Changes) -> bool:
     return any(change is not None for change in changes.values())
 
 
+def parts_of_new(changes: Changes) -> dict[str, dict[str, Any]]:
+    """The parts of a profile that comes into being by these changes."""
+    return {
+        part: dict(change.values if isinstance(change, FieldChanges) else change)
+        for part, change in changes.items()
+        if change is not None
+    }
+
+
+def differences(stored: Mapping[str, Any], changes: Changes) -> dict[str, Any]:
+    """What must be written for a stored profile to become what the changes ask for, as `$set` and `$unset`.
+
+    Nothing when it is so already. Right only while the profile has the revision that was read: the update has to
+    name it in its filter.
+    """
+    wanted: dict[str, Any] = {}
+    unwanted: dict[str, str] = {}
+    for part, change in changes.items():
+        found = stored.get(part)
+        if change is None:
+            if found is not None:
+                unwanted[part] = ""
+        elif found is None:
+            wanted[part] = dict(change.values if isinstance(change, FieldChanges) else change)
+        else:
+            values = change.values if isinstance(change, FieldChanges) else change
+            removed = change.removed if isinstance(change, FieldChanges) else found.keys() - change.keys()
+            wanted.update({f"{part}.{name}": value for name, value in values.items() if found.get(name) != value})
+            unwanted.update({f"{part}.{name}": "" for name in removed if name in found})
+    return {operator: fields for operator, fields in (("$set", wanted), ("$unset", unwanted)) if fields}
+
+
 def pipeline(changes: Changes) -> list[dict[str, Expression]]:
     """The update for a document that has the `project_id` and `pii_id` already (or gets them by an upsert)."""
     new: dict[str, Expression] = {

@@ -211,6 +211,12 @@ async def evaluate_now(owner: str, cohort_id: str) -> Job:
     return await run_here_or_wait(job, here=await _is_quick(cohort, job.arguments))
 
 
+async def holdings(project_id: str) -> list[str]:
+    """What a project holds of cohorts, in words."""
+    count = await Cohort.find({"project_id": project_id}).count()
+    return [f"{count:,} cohorts" if count > 1 else "a cohort"] if count else []
+
+
 async def read_for(project: Project, source: RuleSource) -> Rule:
     """A rule over the fields of a project. Raises RuleError."""
     return read_rule(source, await registry(project.id), time_zone=project.time_zone)

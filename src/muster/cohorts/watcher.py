@@ -41,6 +41,7 @@ EVENTS_PER_BATCH = 1_000
 PROFILES_PER_RECONCILED_BATCH = 10_000  # one comparison of the whole per batch, so not too few
 SAVE_TOKEN_EVERY = 1.0  # seconds, where nothing else is written
 WAIT_AFTER_ERROR = 1.0  # seconds
+SILENT_AFTER = 30.0  # seconds without a sign of life that health reports
 
 log = structlog.get_logger(__name__)
 
@@ -73,6 +74,22 @@ async def watch(holder: str | None = None) -> None:
         except PyMongoError as error:
             await log.awarning("MongoDB does not answer the watcher; trying again", error=str(error))
             await asyncio.sleep(WAIT_AFTER_ERROR)
+
+
+async def standing() -> dict[str, Any]:
+    """How the watcher does, for health: how far behind, and whether it lost its history since it first began."""
+    state = await WatchState.get(SLICE)
+    if state is None:
+        return {"status": "not started"}
+    silent = (datetime.now(UTC) - state.saved_at).total_seconds()
+    return {
+        "status": "ok" if silent < SILENT_AFTER else "silent",
+        "lag_ms": round(state.lag_ms, 1),
+        "seen_seconds_ago": round(silent, 1),
+        "events": state.events,
+        "full_evaluations": state.full_evaluations,
+        "last_full_evaluation": state.full_evaluation_reason,
+    }
 
 
 @dataclass

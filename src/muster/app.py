@@ -16,9 +16,7 @@ from muster.api.idempotency import Idempotency
 from muster.api.problems import EXCEPTION_HANDLERS
 from muster.api.requests import EncodedSlashes, JsonRequest, PathIds, refuse_other_media
 from muster.cohorts import members, watcher
-from muster.cohorts import members
 from muster.cohorts import routes as cohorts
-from muster.cohorts.documents import Cohort, WatchState
 from muster.cohorts import service as cohorts_service
 from muster.jobs import routes as jobs
 from muster.projects import routes as projects
@@ -26,7 +24,6 @@ from muster.projects import service as projects_service
 from muster.records import registry
 from muster.records import routes as records
 from muster.records import service as records_service
-from muster.records.documents import Profile
 from muster.resources import Resources, open_resources
 from muster.settings import Settings, load_settings
 

@@ -4,7 +4,6 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from beanie import Document
 from pymongo.errors import DuplicateKeyError
 
 from muster.api import etags
@@ -14,24 +13,11 @@ from muster.projects.documents import Project
 
 PREFIX = "PRJ"
 
-Holdings = Callable[[str], Awaitable[Sequence[str]]]
-"""What a project still holds, in words: ["12 profiles"]."""
-
-HOLDINGS: list[Holdings] = []
-"""Asked before a project goes. `muster.app` fills it."""
+HOLDINGS: list[Callable[[str], Awaitable[Sequence[str]]]] = []
+"""Asked before a project goes: what it still holds, in words (["12 profiles"]). `muster.app` fills it."""
 
 DELETIONS: list[Callable[[str], Awaitable[None]]] = []
 """Called when a project is gone, to remove what nobody would miss. `muster.app` fills it."""
-
-
-def counted(document: type[Document], noun: str) -> Holdings:
-    """Holdings that are documents with a `project_id`, counted."""
-
-    async def holdings(project_id: str) -> Sequence[str]:
-        count = await document.get_motor_collection().count_documents({"project_id": project_id})
-        return [f"{count:,} {noun}{'s' if count > 1 else ''}"] if count else []
-
-    return holdings
 
 
 async def project_of(owner: str, project_id: str | None) -> Project:

@@ -23,6 +23,7 @@ __all__ = [
     "create_part",
     "erase",
     "has_part",
+    "holdings",
     "profile",
     "profile_with",
     "profiles_with",
@@ -122,6 +123,12 @@ async def erase(project_id: str, pii_id: str, *, revs: Revs = None) -> None:
 
     async with await _profiles().database.client.start_session() as session:
         await session.with_transaction(in_transaction)
+
+
+async def holdings(project_id: str) -> list[str]:
+    """What a project holds of profiles, in words."""
+    count = await _profiles().count_documents({"project_id": project_id})
+    return [f"{count:,} profiles" if count > 1 else "a profile"] if count else []
 
 
 async def cohorts_of(profile: Profile) -> list[str]:

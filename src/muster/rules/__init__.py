@@ -5,6 +5,7 @@ Four passes, plain functions: **read** (text or tree â†’ condition with spans) â
 What a rule means is decided by `oracle`; everything else must agree with it.
 """
 
+from muster.rules.explaining import Explanation, explain
 from muster.rules.fields import PARTS, FieldType, Registry
 from muster.rules.planning import Piece, Plan, plan_rule
 from muster.rules.problems import Problem, RuleError, Span
@@ -13,6 +14,7 @@ from muster.rules.running import compile_rule, oracle
 
 __all__ = [
     "PARTS",
+    "Explanation",
     "FieldType",
     "Piece",
     "Plan",
@@ -22,6 +24,7 @@ __all__ = [
     "RuleError",
     "Span",
     "compile_rule",
+    "explain",
     "oracle",
     "plan_rule",
     "read_rule",

@@ -7,7 +7,7 @@ more; what can be said is that something is surely not meant, and that is a warn
 import operator
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, TypeGuard
 
@@ -63,7 +63,7 @@ _PYTHON_TYPES: dict[FieldType, type] = {
 
 @dataclass(frozen=True)
 class Literal:
-    """A constant of the rule: Decimal, text, bool, datetime, timedelta, None, or a tuple or set of them."""
+    """A constant of the rule: Decimal, text, bool, datetime in UTC, timedelta, None, or a tuple of them."""
 
     value: Any
 
@@ -121,7 +121,10 @@ class Checker:
             self._warn_of_loose_not(node)
             return Not(self.condition(node.args[2]), span)
         if self.names(node).is_constant:
-            return Constant(bool(constant_value(self.syntax, node)), span)
+            settled = bool(constant_value(self.syntax, node))
+            if node.cls is not ast.BooleanExpression:
+                self.warn(node, f"This is always {str(settled).lower()}, whatever the profile.")
+            return Constant(settled, span)
         if node.cls is ast.TernaryExpression:
             test, then, otherwise = (self.condition(child) for child in node.args[1:])
             chosen = [
@@ -152,7 +155,7 @@ class Checker:
         """The node as an operand."""
         names = self.names(node)
         if names.is_constant:
-            return Literal(constant_value(self.syntax, node))
+            return Literal(_in_utc(constant_value(self.syntax, node)))
         if found := self._field(node):
             return found
         if node.cls is ast.SymbolExpression:
@@ -243,6 +246,12 @@ class Checker:
                 self.warn(
                     node, f"`not` binds looser than {inner_operator(inner)}: this is not ({source}).", f"not ({source})"
                 )
+
+
+def _in_utc(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC)
+    return tuple(map(_in_utc, value)) if isinstance(value, (tuple, set)) else value
 
 
 def as_linear(value: Value) -> moments.Linear | None:
@@ -393,12 +402,14 @@ def _contains(checker: Checker, node: Node) -> Condition | None:
     container, member = checker.value(node.args[1]), checker.value(node.args[2])
     span = checker.syntax.span(node)
     match container, member:
-        case Literal(value=(tuple() | set()) as values), Field() if not found_list(member):
+        case Literal(value=tuple() as values), Field() if not member.type.is_list:
+            if None in values:
+                checker.warn(node, "A missing value is in no list, not even in one with null: test it with == null.")
             kept = tuple(of_type(values, member.type))
             return OneOf(member, kept, span) if kept else Constant(value=False, span=span)
         case Field(type=FieldType.STRING), Literal(value=str() as text):
             return TextTest("contains", container, text, span)
-        case Field(), Literal(value=value) if found_list(container) and not isinstance(value, (tuple, set)):
+        case Field(), Literal(value=value) if container.type.is_list and not isinstance(value, tuple):
             item = FieldType.STRING if container.type is FieldType.STRINGS else FieldType.NUMBER
             kept = tuple(of_type([value], item))
             if not kept:
@@ -408,14 +419,9 @@ def _contains(checker: Checker, node: Node) -> Condition | None:
     return None
 
 
-def found_list(found: Field) -> bool:
-    """Whether a field holds lists."""
-    return found.type.is_list
-
-
 def of_type(values: Iterable[Any], field_type: FieldType) -> Iterable[Scalar]:
     """The literals that can equal a value of a type, in that type: in a list, true is 1 and 1 is true; null is none."""
-    for value in dict.fromkeys(value for value in values if not isinstance(value, (tuple, set))):
+    for value in dict.fromkeys(value for value in values if not isinstance(value, tuple)):
         if isinstance(value, (bool, Decimal)) and field_type is FieldType.NUMBER:
             yield Decimal(value)
         elif isinstance(value, (bool, Decimal)) and field_type is FieldType.BOOLEAN:

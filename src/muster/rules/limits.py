@@ -1,9 +1,9 @@
 """Literals at the grain of stored values: numbers are doubles, datetimes have milliseconds.
 
-rule_engine compares a stored double x, as the decimal that Python prints for it (`Decimal(repr(x))`), with the
-as written. MongoDB compares doubles. Since `repr` is strictly increasing, the two agree once the literal is replaced by the
-double nearest to it and the operator's strictness is adjusted by which side of the literal that double prints on. The
-same holds for microseconds that milliseconds cannot express.
+rule_engine compares a stored double x, as the decimal that Python prints for it (`Decimal(repr(x))`), with the literal
+as written; MongoDB compares doubles. Since `repr` is strictly increasing, the two agree once the literal is replaced by
+the double nearest to it, and the operator's strictness adjusted by the side of the literal on which that double prints.
+The same holds for microseconds, which milliseconds cannot express.
 """
 
 from datetime import datetime, timedelta

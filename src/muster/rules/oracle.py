@@ -192,11 +192,42 @@ def _problem(error: errors.EngineError, node: Node, syntax: Syntax) -> Problem:
         return Problem(f"There is no field {name}.", span, suggestion=closest(name, known))
     if isinstance(error, errors.AttributeResolutionError):
         return Problem(f"There is no attribute {error.attribute_name} here.", span, suggestion=error.suggestion)
-    message = error.message.removeprefix("data type mismatch").strip().strip("()")
-    reason = f": {message}" if message and message != error.message else ""
+    if node.cls is ast.CoalesceExpression and _result_type(node.args[2]) == DataType.BOOLEAN:
+        left, right = (syntax.source(child.node) for child in node.args[1:3])
+        detail = f"`??` binds looser than a comparison: this reads {left} ?? ({right}). Put {left} ?? … in parentheses."
+        return Problem(detail, span)
     if error.message.startswith("data type mismatch"):
-        return Problem(f"The types on the two sides do not go together here{reason}.", span)
+        types = [_type_name(found) for child in children_later(node) if (found := _result_type(child))]
+        return Problem(f"These types do not go together here: {', '.join(types) or 'unknown'}.", span)
     return Problem(f"This cannot be computed: {error.message}.", span)
+
+
+def children_later(node: Node) -> list["_BuiltLater"]:
+    """The children of a prepared node."""
+    found = [argument for argument in (*node.args, *node.kwargs.values()) if isinstance(argument, _BuiltLater)]
+    return found + [each for group in node.args if isinstance(group, tuple) for each in group]
+
+
+def _result_type(later: "_BuiltLater") -> Any:
+    return later.built.result_type if later.built is not None else None
+
+
+_TYPE_NAMES = {
+    "ARRAY": "a list",
+    "BOOLEAN": "true or false",
+    "DATETIME": "a date and time",
+    "FLOAT": "a number",
+    "FUNCTION": "a function",
+    "NULL": "null",
+    "SET": "a set",
+    "STRING": "text",
+    "TIMEDELTA": "a duration",
+    "UNDEFINED": "a value of any type",
+}
+
+
+def _type_name(engine_type: Any) -> str:
+    return _TYPE_NAMES.get(engine_type.name, f"the part {engine_type.name}")
 
 
 class _Value:

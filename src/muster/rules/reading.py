@@ -124,16 +124,13 @@ def _calls_in_cohort(syntax: Syntax) -> bool:
 def _warnings(condition: Condition, known: list[Problem], text: str, required: tuple[str, ...]) -> list[Problem]:
     """What is worth a second look about the whole rule."""
     found: list[Problem] = []
-    spoken_of = {problem.span for problem in known}
+    everything = Span.within(text, 0, len(text))
     whole = simplified(condition)
-    constants = [leaf for leaf in leaves(condition) if isinstance(leaf, Constant) and leaf.span not in spoken_of]
-    if isinstance(whole, Constant):
+    if isinstance(whole, Constant) and not any(problem.span == everything for problem in known):
         every = "every profile" + (f" with a {' and a '.join(required)}" if required else "")
         detail = f"This rule holds for {every if whole.value else 'no profile'}, whatever its values."
-        found.append(Problem(detail, Span.within(text, 0, len(text))))
-    else:
-        found += [Problem(f"This is always {'true' if leaf.value else 'false'}.", leaf.span) for leaf in constants]
+        found.append(Problem(detail, everything))
     if {"person", "company"} <= set(required) and names_of(condition):
         detail = "This uses person and company fields: only profiles that have both parts are considered."
-        found.append(Problem(detail, Span.within(text, 0, len(text))))
+        found.append(Problem(detail, everything))
     return found

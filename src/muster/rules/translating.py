@@ -129,6 +129,9 @@ def _compare_length(condition: CompareLength) -> Filter:
     if comparison is None:
         return everything() if denied else nothing()
     operator, value = comparison
+    if expected == "array" and operator == "==" and value.is_integer() and 0 <= value < 2**31:
+        sized = {condition.field.name: {"$size": int(value)}}
+        return {"$nor": [sized]} if denied else sized
     # `$size` and `$strLenCP` of a missing value end the whole query: `$cond` keeps them from being asked.
     is_there = {"$eq": [{"$type": path}, expected]}
     holds = {"$cond": [is_there, {QUERY_OPERATORS[operator]: [{size: path}, {"$literal": value}]}, False]}

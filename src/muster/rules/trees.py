@@ -28,6 +28,7 @@ from muster.rules.conditions import (
     Or,
     Scalar,
     TextTest,
+    Truthy,
 )
 from muster.rules.fields import FieldType, Registry
 from muster.rules.printing import condition_text, literal_text, moment_text, quoted
@@ -448,6 +449,11 @@ def _leaf_tree(condition: Condition) -> Mapping[str, Any] | None:
             return {"field": found.name, "operator": _BY_KIND[kind], "value": text}
         case Matches(field=found, pattern=pattern, anchored=False):
             return {"field": found.name, "operator": "matches", "value": pattern}
+        case Truthy(field=Field() as found):
+            if found.type is FieldType.BOOLEAN:
+                return {"field": found.name, "operator": "equal", "value": True}
+            if found.type is FieldType.STRING or found.type.is_list:
+                return {"field": found.name, "operator": "isNotEmpty"}
         case InCohort(cohort=cohort):
             return {"operator": "inCohort", "value": cohort}
     return None

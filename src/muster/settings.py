@@ -14,7 +14,7 @@ from muster.errors import StartError
 class Settings(BaseSettings):
     """Everything that can be set, each as `MUSTER_<NAME>`. Secrets are never printed: they are `SecretStr`."""
 
-    model_config = SettingsConfigDict(env_prefix="MUSTER_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="MUSTER_", env_ignore_empty=True, extra="ignore", frozen=True)
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65_535)

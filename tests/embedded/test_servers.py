@@ -42,18 +42,15 @@ async def test_data_survives_another_port(tmp_path: Path) -> None:
             await client["shop"]["things"].insert_one({"_id": 1})
         async with Redis.from_url(first.redis_url) as broker:
             await broker.set("key", "value")
-    taken = [_occupy(int((tmp_path / name / "port").read_text())) for name in ("mongodb", "redis")]
-    try:
-        async with running_servers(tmp_path) as second:
-            assert second.mongodb_uri != first.mongodb_uri
-            assert second.redis_url != first.redis_url
-            async with AsyncMongoClient(second.mongodb_uri) as client:
-                assert await client["shop"]["things"].find_one() == {"_id": 1}
-            async with Redis.from_url(second.redis_url) as broker:
-                assert await broker.get("key") == b"value"
-    finally:
-        for holder in taken:
-            holder.close()
+    (tmp_path / "mongodb" / "port").unlink()
+    (tmp_path / "redis" / "port").unlink()
+    async with running_servers(tmp_path) as second:
+        assert second.mongodb_uri != first.mongodb_uri
+        assert second.redis_url != first.redis_url
+        async with AsyncMongoClient(second.mongodb_uri) as client:
+            assert await client["shop"]["things"].find_one() == {"_id": 1}
+        async with Redis.from_url(second.redis_url) as broker:
+            assert await broker.get("key") == b"value"
 
 
 async def test_an_acknowledged_write_survives_kill_9(tmp_path: Path) -> None:

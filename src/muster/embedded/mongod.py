@@ -15,6 +15,7 @@ from typing import Any
 from pymongo import AsyncMongoClient
 from pymongo.errors import AutoReconnect, OperationFailure, ServerSelectionTimeoutError
 
+from muster.embedded import services
 from muster.embedded.ports import LOOPBACK
 from muster.errors import StartError
 
@@ -140,4 +141,4 @@ async def _form_replica_set(client: "AsyncMongoClient[dict[str, Any]]", address:
 
 def explain_exit(code: int) -> str:
     """Why mongod ended, as far as its exit code tells."""
-    return EXITS.get(code, f"it ended with code {code}")
+    return EXITS.get(code) or services.explain_exit(code)

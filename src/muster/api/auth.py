@@ -102,7 +102,7 @@ class BearerTokens:
         """The `sub` of a token that holds. Raises Unauthenticated with a reason that gives nothing away."""
         try:
             header = jwt.get_unverified_header(token)
-            algorithm = header.get("alg")
+            algorithm = str(header.get("alg"))  # it may be anything
             key: Any
             if algorithm == "HS256" and self._secret is not None:
                 key = self._secret

@@ -39,6 +39,8 @@ def decode_cursor(cursor: str, *types: type) -> tuple[Any, ...]:
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
         plain = json.loads(base64.b64decode(padded.encode("ascii"), altchars=b"-_", validate=True))
+        if not isinstance(plain, list):
+            raise _unknown_cursor()
         values = tuple(_moment(value[0]) if isinstance(value, list) else value for value in plain)
         "".join(value for value in values if isinstance(value, str)).encode()  # lone surrogates have no UTF-8
     except (ValueError, TypeError, KeyError, IndexError, RecursionError, OverflowError):

@@ -55,15 +55,12 @@ async def patch_project(
         changed = {name: value for name, value in values.items() if getattr(project, name) != value}
         if not changed:
             return project
-        now = _now()
         result = await Project.get_motor_collection().update_one(
             {"_id": project_id, "owner": owner, "rev": project.rev},
-            {"$set": {**changed, "updated_at": now}, "$inc": {"rev": 1}},
+            {"$set": {**changed, "updated_at": _now()}, "$inc": {"rev": 1}},
         )
         if result.modified_count:
-            return Project.model_validate(
-                {**project.model_dump(), **changed, "updated_at": now, "rev": project.rev + 1}
-            )
+            return await project_of(owner, project_id)
 
 
 async def delete_project(owner: str, project_id: str, revs: Collection[int] | None = None) -> None:

@@ -13,8 +13,12 @@ from typing import Any
 
 import click
 
+from muster.cohorts.commands import cohorts, rules
 from muster.errors import MusterError, StartError
+from muster.jobs.commands import jobs
+from muster.records.commands import import_group
 from muster.settings import Settings, load_settings
+from muster.workspace import apply_rules, demo
 
 
 class Muster(click.Group):
@@ -161,6 +165,8 @@ def log_to_stderr() -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
+rules.add_command(apply_rules)
+
 for command in (
     up,
     api,
@@ -169,5 +175,10 @@ for command in (
     migrate_command,
     doctor_command,
     token,
+    demo,
+    import_group,
+    cohorts,
+    rules,
+    jobs,
 ):
     main.add_command(command)

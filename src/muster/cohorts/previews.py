@@ -8,11 +8,12 @@ from typing import Any
 
 from bson import ObjectId
 
-from muster.cohorts.schemas import CheckOut, PieceOut, PlanOut, PreviewIn, PreviewOut, RuleIn
+from muster.cohorts.schemas import CheckOut, PieceOut, PlanOut, PreviewIn, PreviewOut, RuleIn, RuleSource
 from muster.cohorts.service import read_for
 from muster.projects.service import project_of
 from muster.records.documents import Profile
-from muster.rules import Plan, RuleError, plan_rule
+from muster.records.registry import registry
+from muster.rules import Plan, Registry, RuleError, plan_rule, read_rule
 
 COUNT_WITHIN_MS = 5_000
 LOOK_FOR = 2.0  # seconds that Python looks at candidates before it says "at least"
@@ -20,15 +21,20 @@ BATCH = 500
 
 
 async def check(owner: str, body: RuleIn) -> CheckOut:
-    """Everything that can be said of a rule without running it; a wrong one is an answer here, not an error."""
+    """Everything that can be said of a rule of a project without running it."""
     project = await project_of(owner, body.project_id)
+    return checked(body.rule, await registry(project.id), project.time_zone)
+
+
+def checked(source: RuleSource, fields: Registry, time_zone: str = "UTC") -> CheckOut:
+    """The same for any fields; a wrong rule is an answer here, not an error."""
     try:
-        rule = await read_for(project, body.rule)
+        rule = read_rule(source, fields, time_zone=time_zone)
     except RuleError as error:
         return CheckOut(
             valid=False,
-            text=body.rule if isinstance(body.rule, str) else None,
-            tree=body.rule if isinstance(body.rule, dict) else None,
+            text=source if isinstance(source, str) else None,
+            tree=source if isinstance(source, dict) else None,
             fields=[],
             entity_scope=[],
             time_dependent=False,

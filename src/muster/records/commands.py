@@ -1,0 +1,63 @@
+"""`muster import`: records into the running API."""
+
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import click
+
+from muster.terminal.client import open_api
+from muster.terminal.output import Count, as_json_option, counting, print_fields, print_json, project_option, say
+
+MEDIA_TYPES = {"ndjson": "application/x-ndjson", "csv": "text/csv"}
+ENDINGS = {".ndjson": "ndjson", ".jsonl": "ndjson", ".csv": "csv"}
+CHUNK = 256 * 1024  # bytes
+SHOWN = 20  # failed lines; --json shows all that the API lists
+
+
+@click.group("import")
+def import_group() -> None:
+    """Bring records in from files."""
+
+
+@import_group.command("profiles")
+@click.argument("file", type=click.File("rb"))
+@click.option("--format", "file_format", type=click.Choice(list(MEDIA_TYPES)), help="Else by the ending of the name.")
+@project_option
+@as_json_option
+def import_profiles(file: BinaryIO, file_format: str | None, project: str | None, as_json: bool) -> None:
+    """Import profiles from FILE (`-`: standard input), NDJSON or CSV, of any size.
+
+    A line of NDJSON is `{"pii_id": "P1", "lead": {…}, "contact": {…}}`; a part that is named replaces the stored one.
+    CSV has a header `pii_id,lead.status,…` and sets the named fields only. Exit code 1 when a line was not taken.
+    """
+    file_format = file_format or ENDINGS.get(os.path.splitext(file.name)[1].lower())  # noqa: PTH122  may be "<stdin>"
+    if file_format is None:
+        raise click.UsageError(f"{file.name}: neither .ndjson, .jsonl nor .csv; name its format with --format.")
+    with open_api() as api, counting("Bytes") as count:
+        report = api.import_profiles(_chunks(file, count), MEDIA_TYPES[file_format], project)
+    show_report(report, as_json=as_json)
+    sys.exit(1 if report["failed_count"] else 0)
+
+
+def show_report(report: dict[str, Any], *, as_json: bool) -> None:
+    """How an import went: counts on stdout, the lines that were not taken on stderr."""
+    if as_json:
+        print_json(report)
+        return
+    print_fields({name: report[name] for name in ("upserted", "unchanged", "failed_count")})
+    for failed in report["failed"][:SHOWN]:
+        say(f"line {failed['line']}: {failed['detail']}")
+    if report["failed_count"] > SHOWN:
+        say(f"… and {report['failed_count'] - SHOWN:,} more lines.")
+
+
+def _chunks(file: BinaryIO, count: Count) -> Iterator[bytes]:
+    """The bytes of a file, counted while they go."""
+    total = os.fstat(file.fileno()).st_size or None  # 0: a pipe, nobody knows
+    done = 0
+    while chunk := file.read(CHUNK):
+        yield chunk
+        done += len(chunk)
+        count(done, total)

@@ -1,0 +1,1 @@
+"""What every command shares: the API from the outside, and printing. Data on stdout, everything else on stderr."""

@@ -196,6 +196,11 @@ def _problem(error: errors.EngineError, node: Node, syntax: Syntax) -> Problem:
         left, right = (syntax.source(child.node) for child in node.args[1:3])
         detail = f"`??` binds looser than a comparison: this reads {left} ?? ({right}). Put {left} ?? … in parentheses."
         return Problem(detail, span)
+    if is_logic(node) and (part := next((each for each in children_later(node) if _is_part(each)), None)):
+        name = syntax.source(part.node)
+        return Problem(
+            f"{name} is a part: ask whether it is there.", syntax.span(part.node), suggestion=f"{name} != null"
+        )
     if error.message.startswith("data type mismatch"):
         types = [_type_name(found) for child in children_later(node) if (found := _result_type(child))]
         return Problem(f"These types do not go together here: {', '.join(types) or 'unknown'}.", span)
@@ -210,6 +215,11 @@ def children_later(node: Node) -> list["_BuiltLater"]:
 
 def _result_type(later: "_BuiltLater") -> Any:
     return later.built.result_type if later.built is not None else None
+
+
+def _is_part(later: "_BuiltLater") -> bool:
+    engine_type = _result_type(later)
+    return engine_type is not None and engine_type.is_object
 
 
 _TYPE_NAMES = {

@@ -419,7 +419,7 @@ def condition_tree(condition: Condition, text: str) -> Mapping[str, Any]:
             return next(_leaves(found, "notIn", values), {"expression": condition_text(condition)})
         case Not(part=Holds(field=found, value=value) | TextTest(kind="contains", field=found, text=value)):
             return next(_leaves(found, "doesNotContain", value), {"expression": condition_text(condition)})
-        case Not(part=part, derived=False):
+        case Not(part=part, derived=False) if part.span != condition.span or _leaf_tree(part):
             return {"not": condition_tree(part, text)}
     return _leaf_tree(condition) or {"expression": text[condition.span.start : condition.span.end]}
 

@@ -2,29 +2,31 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Any
+from operator import attrgetter
+from typing import Any, Self
 
 from bson import ObjectId
 from pymongo.errors import BulkWriteError
 
 from muster.cohorts.documents import Cohort, Membership, StoredRule, generation_id
 from muster.cohorts.generations import Filled, begin, filling_of, give_up, put_in_place, row, server_time
+from muster.cohorts.scans import BATCH, Scan, listed, matching
 from muster.cohorts.snapshot import Snapshot, open_snapshot
-from muster.records.documents import Profile
 from muster.records.service import registry
-from muster.rules import Plan, Registry, Rule, plan_rule, read_rule
+from muster.rules import Registry, Rule, plan_rule, read_rule
 
-BATCH = 5_000  # rows per insert: larger ones are no faster
-RESIDUAL_BATCH = 500  # profiles per look at the clock while Python decides
 INSERTS_AT_ONCE = 2  # while one batch is written the next is read and built
 ATTEMPTS_AFTER_LOST_HISTORY = 5
 
+REPORT_EVERY = 0.25  # seconds between two reports of progress, and so until a cancellation is noticed
+
 DUPLICATE_KEY = 11000
 
+_BYTES = attrgetter("binary")  # ObjectIds compare in Python, their bytes in C
+
 Progress = Callable[[int, int | None], Awaitable[None]]
-Batches = AsyncIterator[list[ObjectId]]
 
 
 async def evaluate(
@@ -70,47 +72,63 @@ async def _fill(
 ) -> Filled:
     before = await _members_before(cohort, snapshot)
     stored = filling_of(cohort).rule
-    scan = _Scan()
+    scan = Scan()
     if members is not None or stored is None:
         strategy = "list"
-        batches = _listed(cohort, snapshot, members or [], scan)
+        batches = listed(cohort.project_id, members or [], snapshot, scan)
     else:
         plan = plan_rule(read_stored(stored, await registry(cohort.project_id)))
         strategy = str(plan.strategy)
         batches = matching(cohort.project_id, plan, snapshot, now, scan)
     generation = generation_id(cohort.id, filling_of(cohort).number)
-    matched = added = 0
-    writes: set[asyncio.Task[None]] = set()
-    try:
+    matched, were_members = 0, len(before)
+    reported = 0.0
+    async with _Inserts() as inserts:
         async for profiles in batches:
             rows = []
-            for profile in sorted(profiles):
-                entered_at, why = before.pop(profile, (None, cause))
-                added += entered_at is None
+            for profile in sorted(profiles, key=_BYTES):
+                since = before.pop(profile, None) if before else None
+                entered_at, why = since or (now, cause)
                 rows.append(
-                    row(
-                        generation,
-                        profile,
-                        is_member=True,
-                        entered_at=entered_at or now,
-                        cause=why,
-                        as_of=snapshot.as_of,
-                    )
+                    row(generation, profile, is_member=True, entered_at=entered_at, cause=why, as_of=snapshot.as_of)
                 )
-            await progress(scan.scanned, scan.total)
-            if not rows:
-                continue
             matched += len(rows)
-            if len(writes) >= INSERTS_AT_ONCE:
-                done, writes = await asyncio.wait(writes, return_when=asyncio.FIRST_COMPLETED)
-                for write in done:
-                    write.result()
-            writes.add(asyncio.create_task(_insert(rows)))
-        await asyncio.gather(*writes)
-    finally:
-        for write in writes:
-            write.cancel()
-    return Filled(strategy=strategy, scanned=scan.scanned, matched=matched, added=added, removed=len(before))
+            await inserts.add(rows)
+            if time.monotonic() - reported >= REPORT_EVERY:
+                reported = time.monotonic()
+                await progress(scan.scanned, scan.total)
+    return Filled(
+        strategy=strategy,
+        scanned=scan.scanned,
+        matched=matched,
+        added=matched - (were_members - len(before)),
+        removed=len(before),
+    )
+
+
+class _Inserts:
+    """Writes batches while the next are read, never more than a few at once. Leaving waits for all of them."""
+
+    def __init__(self) -> None:
+        self._writes: set[asyncio.Task[None]] = set()
+
+    async def add(self, rows: list[dict[str, Any]]) -> None:
+        """Begin to write a batch, once there is room."""
+        if len(self._writes) >= INSERTS_AT_ONCE:
+            done, self._writes = await asyncio.wait(self._writes, return_when=asyncio.FIRST_COMPLETED)
+            for write in done:
+                write.result()
+        if rows:
+            self._writes.add(asyncio.create_task(_insert(rows)))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            for write in self._writes:
+                write.cancel()
+        await asyncio.gather(*self._writes, return_exceptions=kind is not None)
 
 
 async def _insert(rows: list[dict[str, Any]]) -> None:
@@ -140,50 +158,3 @@ async def _members_before(cohort: Cohort, snapshot: Snapshot) -> dict[ObjectId, 
         batch_size=10 * BATCH,
     )
     return {found["profile"]: (found["entered_at"], found["cause"]) async for found in rows}
-
-
-class _Scan:
-    """How many profiles a stream of batches has looked at so far, and of how many, once known."""
-
-    def __init__(self) -> None:
-        self.scanned = 0
-        self.total: int | None = None
-
-
-async def matching(
-    project_id: str, plan: Plan, snapshot: Snapshot, now: datetime, scan: _Scan | None = None
-) -> Batches:
-    """The ids of the profiles that a plan matches, at the snapshot's moment, in batches; memory stays bounded."""
-    scan = scan or _Scan()
-    projection = {"_id": 1} if plan.residual is None else {"_id": 1, **plan.projection}
-    cursor = Profile.get_motor_collection().find(
-        {"$and": [{"project_id": project_id}, plan.match_at(now)]},
-        projection,
-        session=snapshot.session,
-        batch_size=BATCH,
-    )
-    while profiles := await cursor.to_list(BATCH):
-        scan.scanned += len(profiles)
-        if plan.residual is None:
-            yield [profile["_id"] for profile in profiles]
-            continue
-        accepted: list[ObjectId] = []
-        for start in range(0, len(profiles), RESIDUAL_BATCH):
-            accepted += [
-                profile["_id"] for profile in profiles[start : start + RESIDUAL_BATCH] if plan.accepts(profile, now)
-            ]
-            await asyncio.sleep(0)  # let other requests of this process through between two batches
-        yield accepted
-
-
-async def _listed(cohort: Cohort, snapshot: Snapshot, members: list[str], scan: _Scan) -> Batches:
-    """The ids of the profiles on a list that exist at the snapshot's moment."""
-    wanted = list(dict.fromkeys(members))
-    scan.total = len(wanted)
-    for start in range(0, len(wanted), BATCH):
-        part = wanted[start : start + BATCH]
-        found = Profile.get_motor_collection().find(
-            {"project_id": cohort.project_id, "pii_id": {"$in": part}}, {"_id": 1}, session=snapshot.session
-        )
-        scan.scanned += len(part)
-        yield [profile["_id"] async for profile in found]

@@ -3,11 +3,14 @@
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from bson import ObjectId
+from pymongo.errors import ExecutionTimeout
 
+from muster.cohorts.scans import filter_for, reading_order
 from muster.cohorts.schemas import CheckOut, PieceOut, PlanOut, PreviewIn, PreviewOut, RuleIn, RuleSource
 from muster.cohorts.service import read_for
 from muster.projects.service import project_of
@@ -61,27 +64,45 @@ async def preview(owner: str, body: PreviewIn) -> PreviewOut:
     project = await project_of(owner, body.project_id)
     plan = plan_rule(await read_for(project, body.rule))
     now = datetime.now(UTC)
-    query = {"$and": [{"project_id": project.id}, plan.match_at(now)]}
-    if plan.residual is None:
-        count = await Profile.get_motor_collection().count_documents(query, maxTimeMS=COUNT_WITHIN_MS)
-        exact = True
-        sample = await _profiles(query, body.sample)
+    find = _Find(filter_for(project.id, plan, now), await reading_order(project.id))
+    if plan.residual is not None:
+        count, exact, ids = await _look(find, plan, now, body.sample)
+        sample = await _sample(_Find({"_id": {"$in": ids}}, None), body.sample)
     else:
-        count, exact, ids = await _look(plan, query, now, body.sample)
-        sample = await _profiles({"_id": {"$in": ids}}, body.sample) if ids else []
+        try:
+            options: dict[str, Any] = {"hint": find.hint} if find.hint else {}
+            count = await Profile.get_motor_collection().count_documents(
+                find.filter, maxTimeMS=COUNT_WITHIN_MS, **options
+            )
+            exact = True
+        except ExecutionTimeout:
+            count, exact, _ = await _look(find, plan, now, 0)
+        sample = await _sample(find, body.sample)
     elapsed_ms = round((time.perf_counter() - started) * 1000, 1)
     return PreviewOut(count=count, exact=exact, sample=sample, plan=plan_out(plan, now), elapsed_ms=elapsed_ms)
 
 
-async def _look(plan: Plan, query: Mapping[str, Any], now: datetime, sample: int) -> tuple[int, bool, list[ObjectId]]:
-    """Count by Python until done or out of time: (count, whether it is exact, a few ids)."""
+@dataclass(frozen=True, slots=True)
+class _Find:
+    """Which profiles to look at, and how MongoDB shall read them."""
+
+    filter: Mapping[str, Any]
+    hint: list[tuple[str, int]] | None
+
+    def cursor(self, projection: Mapping[str, int]) -> Any:
+        found = Profile.get_motor_collection().find(self.filter, projection, batch_size=BATCH)
+        return found.hint(self.hint) if self.hint else found
+
+
+async def _look(find: _Find, plan: Plan, now: datetime, sample: int) -> tuple[int, bool, list[ObjectId]]:
+    """Count one by one until done or out of time: (count, whether it is exact, a few ids)."""
     deadline = time.monotonic() + LOOK_FOR
-    cursor = Profile.get_motor_collection().find(query, {"_id": 1, **plan.projection}, batch_size=BATCH)
+    cursor = find.cursor({"_id": 1, **plan.projection})
     count = 0
     ids: list[ObjectId] = []
     while profiles := await cursor.to_list(BATCH):
         for profile in profiles:
-            if plan.accepts(profile, now):
+            if plan.residual is None or plan.accepts(profile, now):
                 count += 1
                 if len(ids) < sample:
                     ids.append(profile["_id"])
@@ -90,11 +111,12 @@ async def _look(plan: Plan, query: Mapping[str, Any], now: datetime, sample: int
     return count, True, ids
 
 
-async def _profiles(query: Mapping[str, Any], limit: int) -> list[dict[str, Any]]:
+async def _sample(find: _Find, limit: int) -> list[dict[str, Any]]:
     if limit == 0:
         return []
-    found = Profile.get_motor_collection().find(query, {"_id": 0, "project_id": 0, "touched": 0}).limit(limit)
-    return [profile async for profile in found]
+    cursor = find.cursor({"_id": 0, "project_id": 0, "touched": 0}).limit(limit)
+    found: list[dict[str, Any]] = await cursor.to_list(limit)
+    return found
 
 
 def plan_out(plan: Plan, now: datetime) -> PlanOut:

@@ -5,8 +5,8 @@ from datetime import datetime
 from bson import ObjectId
 
 from muster.cohorts.documents import Membership
-from muster.cohorts.evaluation import matching
 from muster.cohorts.live_rules import LiveRule
+from muster.cohorts.scans import matching
 from muster.cohorts.snapshot import Snapshot
 from muster.records.documents import Profile
 

@@ -61,7 +61,7 @@ def unchanged(rev: int) -> Response[None]:
 
 def stale() -> PreconditionFailed:
     """The error for an `If-Match` that no longer holds."""
-    return PreconditionFailed("If-Match names another revision: somebody changed this since. Read it again.")
+    return PreconditionFailed("If-Match names another revision: somebody changed or deleted this. Read it again.")
 
 
 def _tags(connection: Connection, header: str) -> list[tuple[bool, str]] | None:

@@ -17,7 +17,7 @@ class LineError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line without its ending. `content` is None when it was longer than `LONGEST_LINE`."""
+    """A line without its line feed. `content` is None when it was longer than `LONGEST_LINE`."""
 
     number: int  # counts from 1, empty lines too
     content: bytes | None
@@ -56,10 +56,8 @@ class LineSplitter:
         self._rest.clear()
         self._rest_size = 0
         self._number += 1
-        if content is not None:
-            if self._number == 1:
-                content = content.removeprefix(_BYTE_ORDER_MARK)
-            content = content.removesuffix(b"\r")
+        if content is not None and self._number == 1:
+            content = content.removeprefix(_BYTE_ORDER_MARK)
         return Line(self._number, content)
 
 
@@ -91,7 +89,7 @@ class RowReader:
             return
         quotes = line.content.count(b'"') % 2
         if not self._open and not quotes:
-            if line.content:
+            if line.content.strip(b"\r"):
                 yield Row(line.number, _cells([line.content]))
             return
         if not self._open:
@@ -120,10 +118,11 @@ class RowReader:
 
 def _cells(lines: list[bytes]) -> list[str] | LineError:
     try:
-        text = b"\n".join(lines).decode()
+        text = b"\n".join(lines).removesuffix(b"\r").decode()
     except UnicodeDecodeError as error:
         return LineError(f"The line is not UTF-8 (byte {error.start}).")
     try:
-        return next(csv.reader(io.StringIO(text, newline=""), strict=True))
-    except (csv.Error, StopIteration) as error:
+        records = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+    except csv.Error as error:
         return LineError(f"The line is not CSV: {error}.")
+    return records[0] if len(records) == 1 else LineError("The line is not CSV: a carriage return outside quotes.")

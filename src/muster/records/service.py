@@ -79,12 +79,11 @@ async def profiles_with(project_id: str, part: str, after: str | None, limit: in
 async def put(project_id: str, pii_id: str, changes: Changes, *, revs: Revs = None, create: bool = True) -> Profile:
     """Apply changes to the profile of this id, which comes into being if need be and `create`.
 
-    Raises PreconditionFailed when `revs` are given and the profile has another revision, or is not there; NotFound
-    when it is not there and must be.
+    Raises PreconditionFailed when the profile has none of the `revs`, or is not there and must be.
     """
     found = await _change(project_id, pii_id, changes, {}, revs, upsert=create and revs is None)
     if found is None:
-        raise etags.stale() if revs is not None else NotFound(f"There is no profile {pii_id!r} in {project_id}.")
+        raise etags.stale()
     return found
 
 

@@ -8,7 +8,7 @@
 .PHONY: run test check format lock wheel clean
 
 bin := .venv/bin
-pip := $(bin)/python -m pip --disable-pip-version-check --quiet
+pip := $(bin)/python -m pip --disable-pip-version-check --quiet --quiet
 
 run: .venv/.installed
 	@$(bin)/muster up

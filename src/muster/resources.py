@@ -7,6 +7,7 @@ from typing import Any
 
 from beanie import Document, init_beanie
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorDatabase
+from pymongo.errors import PyMongoError
 from redis.asyncio import Redis
 
 from muster.api.documents import DOCUMENTS as API
@@ -50,6 +51,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
     """Open everything and bind the documents to the database; close it all on the way out.
 
     Indexes are the migrations' business (`muster migrate`), so that no process builds one by surprise.
+    Raises StartError when an address is missing or MongoDB does not answer; Redis may come later.
     """
     if settings.redis_url is None:
         raise StartError("MUSTER_REDIS_URL is not set; `muster up` starts an embedded Redis and sets it.")
@@ -57,7 +59,13 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
     redis = Redis.from_url(settings.redis_url.get_secret_value())
     try:
         database = mongodb[settings.mongodb_database]
-        await init_beanie(database=database, document_models=list(DOCUMENTS), skip_indexes=True)
+        try:
+            await init_beanie(database=database, document_models=list(DOCUMENTS), skip_indexes=True)
+        except PyMongoError as error:
+            what = str(error).partition(" (configured")[0]
+            raise StartError(
+                f"MongoDB does not answer ({what}): is it running, and does MUSTER_MONGODB_URI name it?"
+            ) from error
         with doorbell(settings):
             yield Resources(settings, mongodb, database, redis)
     finally:

@@ -5,10 +5,12 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from muster.errors import StartError
+
+SCHEMES = {"mongodb_uri": ("mongodb://", "mongodb+srv://"), "redis_url": ("redis://", "rediss://", "unix://")}
 
 
 class Settings(BaseSettings):
@@ -32,6 +34,14 @@ class Settings(BaseSettings):
     auth_issuer: str = "muster"
     auth_audience: str = "muster"
     demo: bool = True
+
+    @field_validator("mongodb_uri", "redis_url")
+    @classmethod
+    def _names_its_scheme(cls, address: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        schemes = SCHEMES[str(info.field_name)]
+        if address is not None and not address.get_secret_value().startswith(schemes):
+            raise ValueError(f"begins with one of {', '.join(schemes)}")
+        return address
 
     @property
     def data_path(self) -> Path:

@@ -52,14 +52,15 @@ class Up:
                 continue
             ours = f"MUSTER_DATA_DIR={self.folder}".encode() in environment
             # Redis writes its title over its environment.
-            if command and (ours or f"redis-server 127.0.0.1:{self.redis_port}" in command):
+            if command and (ours or (self.redis_port and f"redis-server 127.0.0.1:{self.redis_port}" in command)):
                 name = next((name for name in SERVICES if name in command), "muster up")
                 found.setdefault(name, set()).add(int(entry.name))
         return {name: frozenset(ids) for name, ids in found.items()}
 
     @property
-    def redis_port(self) -> int:
-        return int((self.folder / "redis" / "port").read_text())
+    def redis_port(self) -> int | None:
+        file = self.folder / "redis" / "port"
+        return int(file.read_text()) if file.exists() else None
 
     async def gone(self, *ids: int) -> None:
         """Wait until these processes, or all of this data folder, are no more."""
@@ -80,12 +81,12 @@ def environment(folder: Path, port: int) -> dict[str, str]:
     return {**inherited, "MUSTER_DATA_DIR": str(folder), "MUSTER_PORT": str(port), "MUSTER_DEMO": "0"}
 
 
-async def start(folder: Path, port: int) -> Up:
+async def start(folder: Path, port: int, more: Mapping[str, str] | None = None) -> Up:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "muster", "up"),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
-        env=environment(folder, port),
+        env={**environment(folder, port), **(more or {})},
         cwd="/",  # from any folder
     )
     return Up(process, folder, f"http://127.0.0.1:{port}")
@@ -173,6 +174,17 @@ async def test_a_port_in_use_is_one_sentence(tmp_path: Path) -> None:
     assert "cannot be used (address already in use)" in printed.decode()
     assert printed.decode().count("\n") == 1
     assert not (tmp_path / "data" / "mongodb").exists()
+
+
+async def test_a_redis_of_ones_own_that_does_not_answer_is_one_sentence(tmp_path: Path) -> None:
+    """And MongoDB, started already, is stopped again."""
+    redis_url = f"redis://127.0.0.1:{ports.free_port()}"
+    up = await start(tmp_path / "data", ports.free_port(), {"MUSTER_REDIS_URL": redis_url})
+    printed, _ = await up.process.communicate()
+    assert up.process.returncode == 1
+    assert printed.decode().startswith("Error: Redis does not answer")
+    assert printed.decode().count("\n") == 1
+    await up.gone()
 
 
 async def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:

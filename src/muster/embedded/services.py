@@ -13,6 +13,7 @@ from muster.errors import StartError
 
 STEADY = 30.0  # seconds; a service that lived this long starts with a clean slate
 TRIES_TO_START = 3  # before the first "ready"; afterwards a service is started again for ever
+SLOW = 15.0  # seconds; whoever is not ready by then is told about
 LONGEST_PAUSE = 15.0  # seconds
 
 Ready = Callable[[], Coroutine[Any, Any, None]]  # returns when a service serves
@@ -54,11 +55,11 @@ class Keeper:
             self.failures = 1 if time.monotonic() - began > STEADY else self.failures + 1
             what = f"{self.service.name} ended ({self.service.explain(code)})"
             if not self.ready.is_set() and self.failures >= TRIES_TO_START:
-                raise StartError(f"{what} and does not start. {self._last_words()}")
+                raise StartError(f"{what} and does not start. {self.last_words()}")
             pause = min(0.1 * 2**self.failures, LONGEST_PAUSE)
             again = f"it is started again in {pause:.1f} s"
             repeated = (
-                f" {self.failures} times in a row. {self._last_words()}" if self.failures >= TRIES_TO_START else ""
+                f" {self.failures} times in a row. {self.last_words()}" if self.failures >= TRIES_TO_START else ""
             )
             self.tell(f"{what}{repeated}; {again}")
             await asyncio.sleep(pause)
@@ -74,7 +75,8 @@ class Keeper:
         finally:
             await processes.stop(process, patience=self.service.patience)
 
-    def _last_words(self) -> str:
+    def last_words(self) -> str:
+        """What its log says last, and where the log is."""
         words = processes.last_line(self.service.log)
         return f"Its last words: {words!r}, log: {self.service.log}" if words else f"Log: {self.service.log}"
 
@@ -103,10 +105,21 @@ async def kept(services: Sequence[Service], tell: Callable[[str], None]) -> Asyn
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(keeper.keep(), name=keeper.service.name) for keeper in keepers]
         for keeper in keepers:
-            await keeper.ready.wait()
+            await _ready(keeper, tell)
         yield
         for task in tasks:
             task.cancel()
+
+
+async def _ready(keeper: Keeper, tell: Callable[[str], None]) -> None:
+    while True:
+        try:
+            async with asyncio.timeout(SLOW):
+                await keeper.ready.wait()
+        except TimeoutError:
+            tell(f"{keeper.service.name} runs but does not serve yet. {keeper.last_words()}")
+        else:
+            return
 
 
 async def run_once(service: Service) -> None:

@@ -6,9 +6,9 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 
 from pydantic import SecretStr
+from redis.exceptions import RedisError
 
 from muster.api import auth
 from muster.embedded import mongod, ports, redis, stack
@@ -18,10 +18,11 @@ from muster.embedded.data_folder import claimed, write_private
 from muster.embedded.services import Service, kept, run_once
 from muster.errors import StartError
 from muster.migrations import migrate
-from muster.resources import open_resources
+from muster.resources import Resources, open_resources
 from muster.settings import Settings
 
 OWNER = "local"
+TOKEN = "token"  # noqa: S105 - a file name
 TOKEN_TTL = 365 * 24 * 3600  # seconds
 IMPATIENCE = 1.0  # seconds; one Ctrl-C may arrive twice (from the terminal and through make), and is still one
 
@@ -39,11 +40,12 @@ async def up(settings: Settings, *, announce: Tell, tell: Tell) -> None:
         with claimed(settings.data_path), suppress(asyncio.CancelledError):
             require_free_port(settings)
             async with servers(settings, tell) as addressed, open_resources(addressed) as resources:
+                await require_redis(resources)
                 await migrate(resources)
                 token = write_token(addressed)
                 async with kept(stack.application(resources), tell):
                     await welcome(addressed, token, announce)
-                    await fill(addressed, tell)
+                    await fill(addressed, announce, tell)
                     await stack.forever()
     except* StartError as group:
         raise _first(group) from None
@@ -79,6 +81,16 @@ def require_free_port(settings: Settings) -> None:
         )
 
 
+async def require_redis(resources: Resources) -> None:
+    """Raises StartError when Redis does not answer: one of our own does by now, so it is somebody else's."""
+    try:
+        await resources.redis.ping()
+    except (RedisError, OSError) as error:
+        raise StartError(
+            f"Redis does not answer ({error}): is it running, and does MUSTER_REDIS_URL name it?"
+        ) from error
+
+
 @asynccontextmanager
 async def servers(settings: Settings, tell: Tell) -> AsyncIterator[Settings]:
     """The embedded servers that these settings name no address for, running; the settings with their addresses."""
@@ -101,16 +113,16 @@ async def servers(settings: Settings, tell: Tell) -> AsyncIterator[Settings]:
             (settings.data_path / ADDRESSES).unlink(missing_ok=True)
 
 
-def write_token(settings: Settings) -> Path | None:
-    """A token for the local owner in the data folder (0600), or None where an identity provider issues them."""
+def write_token(settings: Settings) -> str | None:
+    """A token for the local owner, kept in the data folder (0600); None where an identity provider issues them."""
     if settings.auth_jwks_url is not None and settings.auth_secret is None:
         return None
-    file = settings.data_path / "token"
-    write_private(file, auth.issue_token(settings, OWNER, TOKEN_TTL) + "\n")
-    return file
+    token = auth.issue_token(settings, OWNER, TOKEN_TTL)
+    write_private(settings.data_path / TOKEN, f"{token}\n")
+    return token
 
 
-async def welcome(settings: Settings, token: Path | None, announce: Tell) -> None:
+async def welcome(settings: Settings, token: str | None, announce: Tell) -> None:
     """Say that everything serves, where, and how to get in."""
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     address = f"http://{host}:{settings.port}"
@@ -118,19 +130,20 @@ async def welcome(settings: Settings, token: Path | None, announce: Tell) -> Non
     if token:
         code = await auth.issue_signin_code(OWNER)
         announce(f"Sign in once within 15 minutes: {address}/signin?code={code}")
-        announce(f"A token for the API is in {token}")
+        announce(f"Token for the API, also in {settings.data_path / TOKEN}: {token}")
     announce("Ctrl-C stops everything.")
 
 
-async def fill(settings: Settings, tell: Tell) -> None:
+async def fill(settings: Settings, announce: Tell, tell: Tell) -> None:
     """Load the demo workspace the first time, and the cohorts of `rules/` every time, unless MUSTER_DEMO=0."""
     if not settings.demo:
         return
-    for command in (("demo", "--once"), ("rules", "apply")):
-        try:
+    try:
+        for command in (("demo", "--once"), ("rules", "apply")):
             await run_once(stack.muster_service(settings, *command))
-        except StartError as error:
-            tell(str(error))
+        announce("The demo workspace and the cohorts of rules/ are loaded (MUSTER_DEMO=0 starts without them).")
+    except StartError as error:
+        tell(str(error))  # what serves goes on serving
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

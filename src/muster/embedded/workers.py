@@ -5,6 +5,7 @@ from dramatiq import cli
 from muster.embedded import lifetime
 
 STOP_WITHIN = 3_000  # milliseconds; whoever still works is killed then, and the sweep sends the job again
+START_WITHIN = 2_000  # milliseconds; a child that its first job kills would be waited for in vain, by default for 30 s
 
 
 def run_workers(processes: int, threads: int) -> int:
@@ -20,7 +21,7 @@ def run_workers(processes: int, threads: int) -> int:
         [
             "workers.main",
             *("--processes", str(processes), "--threads", str(threads)),
-            *("--worker-shutdown-timeout", str(STOP_WITHIN)),
+            *("--worker-shutdown-timeout", str(STOP_WITHIN), "--worker-fork-timeout", str(START_WITHIN)),
         ]
     )
     arguments.path = []  # Dramatiq would put the working folder first, and with it any `workers` in there

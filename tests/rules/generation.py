@@ -87,7 +87,7 @@ WORDS += [
     ".*",
     "a*",
 ]
-WORDS += ["5", "true", "null", '"', "'", "a\\", "#a", "x" * 40, "İ", "ſ", "\u2028", "a\r\n"]
+WORDS += ["5", "true", "null", '"', "'", "a\\", "#a", "x" * 40, "İ", "\u017f", "\u2028", "a\r\n"]
 MOMENTS = [
     NOW,
     NOW - timedelta(milliseconds=1),
@@ -344,8 +344,11 @@ def _inside(choices: Choices) -> str:
             f"$max({choices.choice(NUMBER_LISTS)}) == {number(choices)}",
             f"{name} == [{word}]",
             f"({name}.to_set & {{{word}, 'a'}}).length > 0",
-            f"{choices.choice(TEXTS)} in {name}",
-            f"{choices.choice(TEXTS)} in {word}",
+            f"{choices.choice(TEXTS)} {choices.choice(['in', 'not in'])} {name}",
+            f"{choices.choice(TEXTS)} {choices.choice(['in', 'not in'])} {word}",
+            f"{choices.choice(TEXTS)} {choices.choice(['in', 'not in'])} [{choices.choice(TEXTS)}, {word}]",
+            f"{name} {choices.choice(['in', 'not in'])} [[{word}], []]",
+            f"$now {choices.choice(['in', 'not in'])} [{choices.choice(DATES)}]",
         ]
     )
 

@@ -119,7 +119,10 @@ class Checker:
             return (all_of if node.args[1] == "AND" else any_of)(parts, span)
         if node.cls is ast.UnaryExpression and node.args[1] == "NOT":
             self._warn_of_loose_not(node)
-            return Not(self.condition(node.args[2]), span)
+            inner = self.condition(node.args[2])
+            # `a not in b` is `not` over a node without a text of its own: computed, it is computed as a whole.
+            is_one_word = isinstance(inner, Computed) and inner.span == span
+            return self.computed(node) if is_one_word else Not(inner, span)
         if self.names(node).is_constant:
             settled = bool(constant_value(self.syntax, node))
             if node.cls is not ast.BooleanExpression:

@@ -10,6 +10,7 @@ import re._constants as sre  # type: ignore[import-not-found]  # the parser's ow
 import re._parser as sre_parser  # type: ignore[import-not-found]
 import string
 import sys
+from array import array
 from collections.abc import Iterable
 from functools import cache
 from typing import Any
@@ -197,7 +198,8 @@ def _category(category: str, *, ascii_only: bool) -> tuple[Range, ...]:
 
 
 def _all_characters() -> str:
-    return "".join(map(chr, range(sys.maxunicode + 1)))
+    codes = array("I", range(sys.maxunicode + 1)).tobytes()
+    return codes.decode(f"utf-32-{sys.byteorder[0]}e", "surrogatepass")  # four times as fast as chr by chr
 
 
 def _merge(ranges: Iterable[Range]) -> tuple[Range, ...]:

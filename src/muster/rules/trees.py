@@ -85,9 +85,11 @@ def located(problem: Problem, written: Written) -> Problem:
             own = span.within(text, span.start - start, span.end - start)
             return replace(problem, pointer=pointer, span=own)
     around = [
-        (end - start, pointer) for start, end, pointer in written.places if start <= span.start and span.end <= end
+        (end - start, -len(pointer), pointer)
+        for start, end, pointer in written.places
+        if start <= span.start and span.end <= end
     ]
-    return replace(problem, pointer=min(around)[1] if around else "", span=None)
+    return replace(problem, pointer=min(around)[2] if around else "", span=None)
 
 
 def read_tree(tree: Any, registry: Registry) -> Written:
@@ -217,7 +219,8 @@ class _Leaf:
         if not isinstance(operator, str) or operator not in OPERATORS:
             if "operator" not in tree:
                 self.fail("", "The operator is missing.")
-            self.fail("/operator", f"There is no operator {operator!r}.", closest(str(operator), OPERATORS))
+            meant = closest(operator, OPERATORS) if isinstance(operator, str) else None
+            self.fail("/operator", f"There is no operator {str(operator)[:40]!r}.", meant)
         if operator in _WITHOUT_VALUE:
             if tree.get("value") is not None:
                 self.fail("/value", f"{operator} takes no value.")

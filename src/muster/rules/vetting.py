@@ -42,7 +42,7 @@ METHODS = ("ends_with", "starts_with")
 
 ATTRIBUTES = (
     *("as_lower", "as_upper", "is_empty", "length", "to_ary", "to_set", "to_str"),
-    *("ceiling", "floor", "to_flt", "to_int"),
+    *("ceiling", "floor"),
     *("date", "day", "hour", "microsecond", "millisecond", "minute", "month", "second", "to_epoch", "weekday", "year"),
     *("days", "microseconds", "seconds", "total_seconds"),
 )

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from dramatiq import Message
 from pymongo.errors import AutoReconnect
+from waiting import until
 
 from muster.errors import Conflict, Invalid, NotFound
 from muster.jobs import doorbell, service, working
@@ -35,9 +37,16 @@ async def kill_worker_of(job: Job) -> None:
     await Job.get_motor_collection().update_one({"_id": job.id}, [{"$set": {"lease.expires_at": "$$NOW"}}])
 
 
+async def begin(job: Job) -> Claimed:
+    """An attempt whose process may go without a word."""
+    taken = await working._take(job.id, f"somebody {secrets.token_hex(4)}", working.LEASE_TTL, attempts={"$lt": 3})
+    assert taken is not None
+    return Claimed(taken, working.LEASE_TTL)
+
+
 async def die_over(job: Job, *, done: int | None = None) -> None:
     """An attempt that claims, perhaps gets somewhere, and is killed."""
-    claimed = Claimed(await working._take(job.id, working.LEASE_TTL), working.LEASE_TTL)
+    claimed = await begin(job)
     if done is not None:
         await claimed.progress(done, 10)
     await kill_worker_of(job)
@@ -171,18 +180,19 @@ async def test_the_lease_is_renewed_while_the_work_is_silent() -> None:
     async with claim(job.id, ttl=timedelta(milliseconds=300)) as claimed:
         first = (await stored(job)).lease.expires_at
         assert first is not None
-        async with asyncio.timeout(10):
-            while (renewed := (await stored(job)).lease.expires_at) == first:  # noqa: ASYNC110  MongoDB tells no event
-                await asyncio.sleep(0.02)
-        assert renewed is not None
-        assert renewed > first
+
+        async def renewed() -> bool:
+            current = (await stored(job)).lease.expires_at
+            return current is not None and current > first
+
+        await until(renewed)
         await claimed.renew()
 
 
 async def test_a_transaction_stands_only_while_the_lease_is_held(clean: Resources) -> None:
     job = await a_job()
     effects = clean.database["effects"]
-    stalled = Claimed(await working._take(job.id, working.LEASE_TTL), working.LEASE_TTL)
+    stalled = await begin(job)
 
     async def late_effect() -> None:
         async with await clean.mongodb.start_session() as session, session.start_transaction():
@@ -208,6 +218,20 @@ async def test_three_dead_attempts_without_progress_mean_quarantine() -> None:
     assert (ended.state, ended.attempts) == ("quarantined", 3)
     assert ended.error is not None
     assert "3 attempts in a row" in ended.error
+
+
+async def test_last_attempts_take_turns_so_that_the_guilty_takes_nobody_along() -> None:
+    guilty, bystander = await a_job(), await a_job()
+    for job in (guilty, bystander):
+        await die_over(job)
+        await die_over(job)
+    async with claim(guilty.id):
+        with pytest.raises(Busy):
+            async with claim(bystander.id):
+                pass
+    async with claim(bystander.id):
+        pass
+    assert (await stored(bystander)).state == "succeeded"
 
 
 async def test_progress_earns_further_attempts_and_standing_still_does_not() -> None:
@@ -248,7 +272,7 @@ async def test_a_running_job_is_cancelled_at_its_next_report() -> None:
 
 async def test_a_job_cancelled_while_its_worker_is_dead_ends() -> None:
     job = await a_job()
-    claimed = Claimed(await working._take(job.id, working.LEASE_TTL), working.LEASE_TTL)
+    claimed = await begin(job)
     assert (await service.cancel("ada", job.id)).state == "running"
     await kill_worker_of(job)
     assert await service.sweep() == 0

@@ -1,11 +1,10 @@
 """Worker processes for tests."""
 
-import asyncio
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -42,10 +41,3 @@ def kill(process: "subprocess.Popen[bytes]") -> None:
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-
-
-async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 30) -> None:
-    """Wait until a condition holds; TimeoutError when it never does."""
-    async with asyncio.timeout(seconds):
-        while not await condition():  # noqa: ASYNC110  what happens in other processes tells no event
-            await asyncio.sleep(0.05)

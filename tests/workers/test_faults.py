@@ -6,7 +6,8 @@ import signal
 from typing import Any
 
 import pytest
-from processes import StartWorker, eventually, kill
+from processes import StartWorker, kill
+from waiting import until
 
 from muster.jobs import service
 from muster.jobs.documents import UNFINISHED, Job
@@ -49,11 +50,11 @@ async def test_kill_9_in_the_middle_of_jobs(clean: Resources, start_worker: Star
         async def under_way(so_many: int = so_many) -> bool:
             return await clean.database["effects"].count_documents({}) >= so_many
 
-        await eventually(under_way)
+        await until(under_way)
         kill(worker)
         assert not await all_ended()
     start_worker()
-    await eventually(all_ended)
+    await until(all_ended)
     ended = [await stored(job) for job in jobs]
     assert {job.state for job in ended} == {"succeeded"}
     assert max(job.attempts for job in ended) > 1
@@ -67,7 +68,7 @@ async def test_a_flushed_redis_loses_no_job(clean: Resources, start_worker: Star
     jobs = [await send_job(steps=2) for _ in range(5)]
     await clean.redis.flushall()
     start_worker()
-    await eventually(all_ended)
+    await until(all_ended)
     assert await effects(clean) == dict.fromkeys(steps_of(jobs), 1)
 
 
@@ -80,8 +81,8 @@ async def test_copies_of_a_message_have_one_effect(clean: Resources, start_worke
     async def no_messages() -> bool:
         return not await clean.redis.hlen(f"muster:{clean.settings.mongodb_database}:{QUEUE}.msgs")  # type: ignore[misc]
 
-    await eventually(no_messages)
-    await eventually(all_ended)
+    await until(no_messages)
+    await until(all_ended)
     assert (await stored(job)).attempts == 1
     assert await effects(clean) == dict.fromkeys(steps_of([job]), 1)
 
@@ -108,14 +109,17 @@ async def test_garbage_is_set_aside_and_stops_nobody(clean: Resources, start_wor
         await clean.redis.rpush(queue, name)  # type: ignore[misc]
     jobs = [await send_job(steps=1) for _ in range(3)]
     worker = start_worker()
-    await eventually(all_ended)
+    await until(all_ended)
 
     async def all_aside() -> bool:
         aside = await clean.redis.hkeys(f"{queue}.XQ.msgs")  # type: ignore[misc]
         return {name.decode() for name in aside} == garbage.keys()
 
-    await eventually(all_aside)
-    assert await clean.redis.hlen(f"{queue}.msgs") == 0  # type: ignore[misc]
+    async def none_left() -> bool:
+        return await clean.redis.hlen(f"{queue}.msgs") == 0  # type: ignore[misc]
+
+    await until(all_aside)
+    await until(none_left)
     assert await effects(clean) == dict.fromkeys(steps_of(jobs), 1)
     assert worker.poll() is None
 
@@ -131,7 +135,7 @@ async def test_a_job_that_kills_its_workers_is_quarantined(start_worker: StartWo
             worker = start_worker()
         return await all_ended()
 
-    await eventually(over)
+    await until(over)
     ended = await stored(poison)
     assert (ended.state, ended.attempts) == ("quarantined", 3)
     assert (await stored(bystander)).state == "succeeded"
@@ -144,7 +148,7 @@ async def test_a_worker_that_is_told_to_stop_gives_its_job_back(start_worker: St
     async def working() -> bool:
         return (await stored(job)).progress.done > 2
 
-    await eventually(working)
+    await until(working)
     os.kill(worker.pid, signal.SIGTERM)
     assert worker.wait(timeout=20) == 0
     left = await stored(job)

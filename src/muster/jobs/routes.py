@@ -30,7 +30,7 @@ STORED_STATES: dict[State, tuple[JobState, ...]] = {
 async def list_jobs(
     *,
     owner: NamedDependency[str],
-    project_id: Annotated[str | None, QueryParameter(description="Only of this project; else of all.")] = None,
+    named_project: NamedDependency[str | None],
     kind: Annotated[str | None, QueryParameter(description="Only of this kind, such as `evaluate`.")] = None,
     job_state: Annotated[State | None, QueryParameter(name="state", description="Only in this state.")] = None,
     limit: Limit = DEFAULT_LIMIT,
@@ -39,7 +39,7 @@ async def list_jobs(
     """The caller's jobs."""
     states = STORED_STATES[job_state] if job_state else ()
     jobs, following = await service.list_jobs(
-        owner, limit=limit, cursor=cursor, project_id=project_id, kind=kind, states=states
+        owner, limit=limit, cursor=cursor, project_id=named_project, kind=kind, states=states
     )
     return Page(items=[job_out(job) for job in jobs], next_cursor=following)
 

@@ -183,7 +183,7 @@ async def sweep() -> int:
     await jobs.update_many({**abandoned, "cancel_requested": True}, [{"$set": {"state": "cancelled", **ended}}])
     quarantined = await jobs.update_many(
         {**abandoned, "attempts_since_progress": {"$gte": MAXIMUM_ATTEMPTS}},
-        [{"$set": {"state": "quarantined", "error": _QUARANTINED, **ended}}],
+        [{"$set": {"state": "quarantined", "error": {"$ifNull": ["$error", _QUARANTINED]}, **ended}}],
     )
     if quarantined.modified_count:
         _log.error("Quarantined %d jobs that only killed their workers.", quarantined.modified_count)

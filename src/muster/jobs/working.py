@@ -17,10 +17,12 @@ from pymongo.errors import PyMongoError
 from redis.exceptions import RedisError
 
 from muster.errors import Conflict, MusterError, NotFound, Unavailable
-from muster.jobs.documents import UNFINISHED, Job, job_from
+from muster.jobs import leases
+from muster.jobs.documents import UNFINISHED, Job, Lease, job_from
 
 LEASE_TTL = timedelta(seconds=15)
 MAXIMUM_ATTEMPTS = 3  # in a row that end with a dead worker and without progress
+LAST_ATTEMPT = "jobs:last-attempt"  # the lease that the third ones take turns with
 
 # A missing or null expires_at sorts below every date.
 NO_LIVE_LEASE: dict[str, Any] = {"$lte": ["$lease.expires_at", "$$NOW"]}
@@ -131,31 +133,63 @@ async def claim(job_id: str, *, ttl: timedelta = LEASE_TTL) -> AsyncIterator[Cla
     raised on: Cancelled cancels it; a MusterError fails it with its sentence, any other error with a general one;
     a server that went away (MongoDB, Redis, network) or our own shutdown leaves it to the next attempt.
     """
-    claimed = Claimed(await _take(job_id, ttl), ttl)
-    holding = asyncio.create_task(claimed._hold())  # noqa: SLF001  the class and its only user are one thing
+    holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+    async with _taken(job_id, holder, ttl) as job:
+        claimed = Claimed(job, ttl)
+        holding = asyncio.create_task(claimed._hold())  # noqa: SLF001  the class and its only user are one thing
+        try:
+            yield claimed
+            await _succeed(claimed)
+        except BaseException as error:
+            await _record(claimed, error)
+            raise
+        finally:
+            holding.cancel()
+            with suppress(asyncio.CancelledError):
+                await holding
+
+
+@asynccontextmanager
+async def _taken(job_id: str, holder: str, ttl: timedelta) -> AsyncIterator[Job]:
+    """The job with a new fence; its last attempt under a lease that all last attempts share.
+
+    A job that kills its workers takes others along that only happened to run beside it. One by one, the guilty goes
+    into quarantine and the others get through.
+    """
+    job = await _take(job_id, holder, ttl, attempts={"$lt": MAXIMUM_ATTEMPTS - 1})
+    if job is not None:
+        yield job
+        return
+    await _refuse(job_id)
+    alone = await leases.take(LAST_ATTEMPT, holder, ttl)
+    if alone is None:
+        raise Busy(f"The last attempt at {job_id} waits until that at another job is over.")
+    holding = asyncio.create_task(_hold_on(alone))
     try:
-        yield claimed
-        await _succeed(claimed)
-    except BaseException as error:
-        await _record(claimed, error)
-        raise
+        job = await _take(job_id, holder, ttl, attempts=MAXIMUM_ATTEMPTS - 1)
+        if job is None:
+            raise Busy(f"{job_id} is being worked on.")
+        yield job
     finally:
         holding.cancel()
         with suppress(asyncio.CancelledError):
             await holding
+        with suppress(PyMongoError):  # then it runs out
+            await leases.release(alone)
 
 
-async def _take(job_id: str, ttl: timedelta) -> Job:
-    """The lease with a new fence. The attempt is counted before any work, or a killer would be tried for ever."""
+async def _take(job_id: str, holder: str, ttl: timedelta, *, attempts: Any) -> Job | None:
+    """Take the job's lease. The attempt is counted before any work, or a killer would be tried for ever."""
     attempt = {
         "state": "running",
         "lease": {
-            "holder": f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
+            "holder": {"$literal": holder},
             "fence": {"$add": ["$lease.fence", 1]},
             "expires_at": {"$add": ["$$NOW", round(ttl / timedelta(milliseconds=1))]},
         },
         "attempts": {"$add": ["$attempts", 1]},
         "attempts_since_progress": {"$add": ["$attempts_since_progress", 1]},
+        "error": None,
         "sends": 0,
         "started_at": {"$ifNull": ["$started_at", "$$NOW"]},
         "rev": {"$add": ["$rev", 1]},
@@ -165,22 +199,34 @@ async def _take(job_id: str, ttl: timedelta) -> Job:
             "_id": job_id,
             "state": {"$in": list(UNFINISHED)},
             "cancel_requested": False,
-            "attempts_since_progress": {"$lt": MAXIMUM_ATTEMPTS},
+            "attempts_since_progress": attempts,
             "$expr": NO_LIVE_LEASE,
         },
         [{"$set": attempt}],
         return_document=ReturnDocument.AFTER,
     )
-    if found is not None:
-        return job_from(found)
+    return None if found is None else job_from(found)
+
+
+async def _refuse(job_id: str) -> None:
+    """Raise why a job is not to be had; return when one more attempt, the last, is left."""
     job = await Job.get(job_id)
     if job is None:
         raise NotFound(f"There is no job {job_id}.")
-    if job.state in UNFINISHED and job.attempts_since_progress < MAXIMUM_ATTEMPTS and not job.cancel_requested:
-        raise Busy(f"{job_id} is being worked on.")
-    if job.state in UNFINISHED:
+    if job.state not in UNFINISHED:
+        raise Done(f"{job_id} has {job.state} already.")
+    if job.cancel_requested or job.attempts_since_progress >= MAXIMUM_ATTEMPTS:
         raise Done(f"{job_id} is not tried again: it was cancelled, or only killed its workers.")
-    raise Done(f"{job_id} has {job.state} already.")
+    if job.attempts_since_progress < MAXIMUM_ATTEMPTS - 1:
+        raise Busy(f"{job_id} is being worked on.")
+
+
+async def _hold_on(lease: Lease) -> None:
+    """Renew a lease until cancelled; one that is lost only meant to keep suspects apart."""
+    while True:
+        await asyncio.sleep(lease.ttl_ms / 3_000)
+        with suppress(PyMongoError):
+            await leases.renew(lease)
 
 
 async def _succeed(claimed: Claimed) -> None:
@@ -204,7 +250,8 @@ async def _record(claimed: Claimed, error: BaseException) -> None:
         case Cancelled():
             outcome: dict[str, Any] = {"state": "cancelled", "finished_at": "$$NOW"}
         case PyMongoError() | RedisError() | OSError() | Unavailable():
-            outcome = {"state": "queued"}
+            sentence = f"The last attempt ended with {type(error).__name__}; the log of the workers has the details."
+            outcome = {"state": "queued", "error": {"$literal": sentence}}
         case MusterError():
             outcome = {"state": "failed", "error": {"$literal": error.detail}, "finished_at": "$$NOW"}
         case Exception():

@@ -5,8 +5,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from litestar import Litestar
+from litestar.datastructures import State
 from litestar.di import Provide
+from litestar.exceptions import NotFoundException
 from litestar.plugins.prometheus import PrometheusConfig
+from litestar.template import TemplateConfig
 
 from muster.api import health
 from muster.api.auth import Authentication, BearerTokens, provide_owner
@@ -18,6 +21,9 @@ from muster.api.requests import EncodedSlashes, JsonRequest, PathIds, refuse_oth
 from muster.cohorts import members, watcher
 from muster.cohorts import routes as cohorts
 from muster.cohorts import service as cohorts_service
+from muster.console import routes as console
+from muster.console.pages import template_engine, unknown_address
+from muster.console.sessions import Sessions
 from muster.jobs import routes as jobs
 from muster.projects import routes as projects
 from muster.projects import service as projects_service
@@ -34,6 +40,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
     """The whole application. MongoDB and Redis are opened when it starts and closed when it stops."""
     settings = settings or load_settings()
     _connect_features()
+    tokens, sessions = BearerTokens(settings), Sessions(settings)
     app = Litestar(
         route_handlers=[
             *health.ROUTES,
@@ -41,24 +48,28 @@ def create_app(settings: Settings | None = None) -> Litestar:
             *records.ROUTES,
             *cohorts.ROUTES,
             *jobs.ROUTES,
+            *console.routes(sessions),
         ],
         dependencies={
             "owner": Provide(provide_owner, sync_to_thread=False),
             "project": Provide(projects.provide_project),
+            "named_project": Provide(projects.provide_named_project),
         },
         middleware=[  # the outermost first
             PrometheusConfig(app_name="muster", prefix="muster", group_path=True).middleware,
             PathIds(),
-            Authentication([BearerTokens(settings)]),
+            Authentication([tokens, sessions]),
             Idempotency(),
         ],
         before_request=refuse_other_media,
         before_send=[add_security_headers],
-        exception_handlers=EXCEPTION_HANDLERS,
+        exception_handlers={**EXCEPTION_HANDLERS, NotFoundException: unknown_address},
         openapi_config=openapi_config(),
         request_class=JsonRequest,
         request_max_body_size=LARGEST_BODY,
         lifespan=[_resources(settings)],
+        state=State({"tokens": tokens, "sessions": sessions}),
+        template_config=TemplateConfig(instance=template_engine()),
         logging_config=None,  # whoever runs the process says where its log goes
         debug=False,
     )

@@ -139,7 +139,8 @@ async def test_a_stale_read_of_a_bulk_is_compared_anew(monkeypatch: pytest.Monke
     async def read_and_be_overtaken(*arguments: Any) -> Any:
         found = await read(*arguments)
         monkeypatch.setattr(bulk, "_stored", read)
-        await upsert_parts("PRJ-1", [(name, {"contact": {"name": "b"}}) for name in ("changed", "created")])
+        overtaking = {"contact": {"name": "b"}, "lead": {"score": 1.0, "stage": "x"}}
+        await upsert_parts("PRJ-1", [(name, overtaking) for name in ("changed", "created")])
         await service.erase("PRJ-1", "deleted")
         return found
 

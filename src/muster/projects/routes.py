@@ -16,14 +16,20 @@ from muster.projects.schemas import NewProject, ProjectAnswer, ProjectPatch
 AnyRequest = Request[Any, Any, Any]
 
 
-async def provide_project(
-    owner: NamedDependency[str],
-    project_id: Annotated[
-        str | None, QueryParameter(description="The project; by default the owner's default project.", max_length=100)
-    ] = None,
-) -> str:
+ProjectId = Annotated[
+    str | None, QueryParameter(description="The project; by default the owner's default project.", max_length=100)
+]
+OnlyProjectId = Annotated[str | None, QueryParameter(description="Only of this project; else of all.", max_length=100)]
+
+
+async def provide_project(owner: NamedDependency[str], project_id: ProjectId = None) -> str:
     """The id of the project that a request works in, which is the caller's. A dependency named `project`."""
     return (await service.project_of(owner, project_id)).id
+
+
+async def provide_named_project(owner: NamedDependency[str], project_id: OnlyProjectId = None) -> str | None:
+    """The id of the project that a request names, if any, which is the caller's. A dependency named `named_project`."""
+    return None if project_id is None else (await service.project_of(owner, project_id)).id
 
 
 @post("/v1/projects", summary="Make a project", tags=["projects"])

@@ -54,7 +54,6 @@ def create_app(settings: Settings | None = None) -> Litestar:
             "owner": Provide(provide_owner, sync_to_thread=False),
             "project": Provide(projects.provide_project),
             "named_project": Provide(projects.provide_named_project),
-            "named_project": Provide(projects.provide_named_project),
         },
         middleware=[  # the outermost first
             PrometheusConfig(app_name="muster", prefix="muster", group_path=True).middleware,

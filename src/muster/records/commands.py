@@ -1,9 +1,9 @@
 """`muster import`: records into the running API."""
 
-import os
 import sys
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from pathlib import Path
+from typing import IO, Any
 
 import click
 
@@ -22,21 +22,22 @@ def import_group() -> None:
 
 
 @import_group.command("profiles")
-@click.argument("file", type=click.File("rb"))
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 @click.option("--format", "file_format", type=click.Choice(list(MEDIA_TYPES)), help="Else by the ending of the name.")
 @project_option
 @as_json_option
-def import_profiles(file: BinaryIO, file_format: str | None, project: str | None, as_json: bool) -> None:
+def import_profiles(file: str, file_format: str | None, project: str | None, as_json: bool) -> None:
     """Import profiles from FILE (`-`: standard input), NDJSON or CSV, of any size.
 
     A line of NDJSON is `{"pii_id": "P1", "lead": {…}, "contact": {…}}`; a part that is named replaces the stored one.
     CSV has a header `pii_id,lead.status,…` and sets the named fields only. Exit code 1 when a line was not taken.
     """
-    file_format = file_format or ENDINGS.get(os.path.splitext(file.name)[1].lower())  # noqa: PTH122  may be "<stdin>"
+    file_format = file_format or ENDINGS.get(Path(file).suffix.lower())
     if file_format is None:
-        raise click.UsageError(f"{file.name}: neither .ndjson, .jsonl nor .csv; name its format with --format.")
-    with open_api() as api, counting("Bytes") as count:
-        report = api.import_profiles(_chunks(file, count), MEDIA_TYPES[file_format], project)
+        raise click.UsageError(f"{file}: neither .ndjson, .jsonl nor .csv; name its format with --format.")
+    size = None if file == "-" else Path(file).stat().st_size
+    with open_api() as api, click.open_file(file, "rb") as opened, counting("Bytes") as count:
+        report = api.import_profiles(_chunks(opened, size, count), MEDIA_TYPES[file_format], project)
     show_report(report, as_json=as_json)
     sys.exit(1 if report["failed_count"] else 0)
 
@@ -53,11 +54,10 @@ def show_report(report: dict[str, Any], *, as_json: bool) -> None:
         say(f"… and {report['failed_count'] - SHOWN:,} more lines.")
 
 
-def _chunks(file: BinaryIO, count: Count) -> Iterator[bytes]:
+def _chunks(file: IO[bytes], size: int | None, count: Count) -> Iterator[bytes]:
     """The bytes of a file, counted while they go."""
-    total = os.fstat(file.fileno()).st_size or None  # 0: a pipe, nobody knows
     done = 0
     while chunk := file.read(CHUNK):
         yield chunk
         done += len(chunk)
-        count(done, total)
+        count(done, size)

@@ -6,7 +6,7 @@ from typing import Any
 
 from pymongo.collection import Collection
 
-from muster.rules import FieldType, Registry, Rule, compile_rule, explain, oracle, plan_rule
+from muster.rules import FieldType, Registry, Rule, RuleError, compile_rule, explain, oracle, plan_rule, read_rule
 
 NOW = datetime(2026, 6, 15, 12, 30, 45, 678000, tzinfo=UTC)
 
@@ -36,6 +36,14 @@ REGISTRY: Registry = {
 }
 
 Profile = Mapping[str, Any]
+
+
+def read_or_refuse(source: Any) -> Rule | RuleError:
+    """The rule, or the error with which it is refused; anything else that is raised fails the test."""
+    try:
+        return read_rule(source, REGISTRY)
+    except RuleError as error:
+        return error
 
 
 def by_oracle(rule: Rule, stored: list[dict[str, Any]], now: datetime = NOW) -> set[Any]:

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from muster.rules import Rule, RuleError, plan_rule, read_rule, translating
+from muster.rules import Rule, plan_rule, translating
 from tests.rules import generation
 from tests.rules.conftest import Profiles
-from tests.rules.engines import REGISTRY, by_explanation, by_mongodb, by_oracle, by_predicate
+from tests.rules.engines import by_explanation, by_mongodb, by_oracle, by_predicate, read_or_refuse
 
 T = TypeVar("T")
 SEED = 20260615
@@ -59,10 +59,8 @@ def stored_profiles(draw: st.DrawFn) -> list[dict[str, Any]]:
 
 def readable(text: str) -> Rule | None:
     """The rule, or None when it is refused for its types."""
-    try:
-        return read_rule(text, REGISTRY)
-    except RuleError:
-        return None
+    rule = read_or_refuse(text)
+    return rule if isinstance(rule, Rule) else None
 
 
 def disagreements(rule: Rule, stored: list[dict[str, Any]], profiles: Profiles) -> dict[str, set[Any]]:

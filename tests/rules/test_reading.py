@@ -46,7 +46,7 @@ def test_fields_are_sorted_and_a_bare_part_stands_by_its_name() -> None:
         ("lead.created_at > d'2026-01-01'", False),
     ],
 )
-def test_a_rule_over_time_is_recognised(text: str, expected: bool) -> None:  # noqa: FBT001
+def test_a_rule_over_time_is_recognised(text: str, expected: bool) -> None:
     """Because its members change with no change of a record."""
     assert read_rule(text, REGISTRY).time_dependent is expected
 

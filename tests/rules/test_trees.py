@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from muster.rules import RuleError, compile_rule, read_rule
 from muster.rules.printing import quoted
-from tests.rules.engines import NOW, REGISTRY, by_predicate
+from tests.rules.engines import NOW, REGISTRY, by_predicate, read_or_refuse
 from tests.rules.test_agreement import readable, rules, seeded_profiles
 
 PROFILES = seeded_profiles(60)
@@ -162,10 +162,9 @@ def test_an_error_inside_of_an_expression_has_pointer_and_span() -> None:
 def test_an_expression_cannot_leave_its_place(text: str) -> None:
     """It is parsed by itself first; a comment in it does not swallow what follows."""
     tree = {"all": [{"expression": text}, {"field": "lead.score", "operator": "equal", "value": 1}]}
-    try:
-        rule = read_rule(tree, REGISTRY)
-    except RuleError as error:
-        assert error.problems[0].pointer == "/all/0/expression"
+    rule = read_or_refuse(tree)
+    if isinstance(rule, RuleError):
+        assert rule.problems[0].pointer == "/all/0/expression"
     else:
         assert not compile_rule(rule)({"lead": {"active": True, "score": 2}}, NOW)
         assert compile_rule(rule)({"lead": {"active": True, "score": 1}}, NOW)
@@ -232,9 +231,8 @@ def test_no_tree_raises_anything_else(tree: Any) -> None:
     """Fuzzing by structure."""
     if isinstance(tree, str):
         return
-    try:
-        rule = read_rule(tree, REGISTRY)
-    except RuleError as error:
-        assert all(problem.pointer is not None or problem.span is not None for problem in error.problems)
+    rule = read_or_refuse(tree)
+    if isinstance(rule, RuleError):
+        assert all(problem.pointer is not None or problem.span is not None for problem in rule.problems)
     else:
         assert compile_rule(rule)({"lead": {}}, NOW) in (True, False)

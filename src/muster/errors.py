@@ -61,42 +61,62 @@ class MusterError(Exception):
 
 
 class BadRequest(MusterError):
+    """The request cannot be read at all."""
+
     status, title = 400, "Bad request"
 
 
 class Unauthenticated(MusterError):
+    """There is no token, or one that does not hold."""
+
     status, title = 401, "Not authenticated"
 
 
 class Forbidden(MusterError):
+    """Understood, and not allowed."""
+
     status, title = 403, "Forbidden"
 
 
 class NotFound(MusterError):
+    """Not there, or somebody else's."""
+
     status, title = 404, "Not found"
 
 
 class Conflict(MusterError):
+    """The state of the thing does not allow it."""
+
     status, title = 409, "Conflict"
 
 
 class PreconditionFailed(MusterError):
+    """If-Match or If-None-Match asks for another state than the present one."""
+
     status, title = 412, "Precondition failed"
 
 
 class TooLarge(MusterError):
+    """Over a stated limit."""
+
     status, title = 413, "Too large"
 
 
 class UnsupportedMedia(MusterError):
+    """A content type that the address does not read."""
+
     status, title = 415, "Unsupported media type"
 
 
 class Invalid(MusterError):
+    """Readable, and wrong; `errors` say where."""
+
     status, title = 422, "Invalid"
 
 
 class Unavailable(MusterError):
+    """MongoDB or Redis does not answer; the same request may succeed a moment later."""
+
     status, title = 503, "Unavailable"
 
 

@@ -1,9 +1,12 @@
 """`/v1/profiles`: profiles as a whole, and their import; `/v1/fields`: the registry."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from litestar import Request, Response, delete, get, post
 from litestar.di import NamedDependency
+from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Schema
+from litestar.openapi.spec.enums import OpenAPIType
 from litestar.params import FromPath, JSONBody
 
 from muster.api import etags, idempotency
@@ -16,6 +19,16 @@ from muster.records.registry import fields_of, register_field, registry
 from muster.records.schemas import FieldAnswer, ImportAnswer, NewField, ProfileAnswer
 
 AnyRequest = Request[Any, Any, Any]
+
+
+@dataclass
+class ImportOperation(Operation):
+    """The import in OpenAPI: Litestar cannot know what a route reads from the stream."""
+
+    def __post_init__(self) -> None:
+        text = Schema(type=OpenAPIType.STRING)
+        content = {name: OpenAPIMediaType(schema=text) for name in MEDIA_TYPES}
+        self.request_body = RequestBody(content=content, description="Any number of lines.", required=True)
 
 
 @get("/v1/profiles/{pii_id:str}", summary="Show a profile", tags=["profiles"])
@@ -45,6 +58,7 @@ async def erase_profile(
     status_code=200,
     request_max_body_size=None,
     opt={MEDIA_TYPES_KEY: MEDIA_TYPES},
+    operation_class=ImportOperation,
 )
 async def import_profiles(request: AnyRequest, project: NamedDependency[str]) -> ImportAnswer:
     """Stream profiles in, of any number: lines apply in order, and one that cannot be taken stops no other.

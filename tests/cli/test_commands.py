@@ -69,6 +69,28 @@ async def test_the_life_of_a_cohort(muster: Muster) -> None:
     assert shown == jobs[0]
 
 
+async def test_why_somebody_is_in_or_not(muster: Muster) -> None:
+    await with_leads(muster)
+    rule = 'lead.score >= 20 and contact.country != "US"'
+    made = printed(await muster("cohorts", "create", "High", "--rule", rule, "--json"))
+    assert isinstance(made, dict)
+    lines = (await muster("cohorts", "explain", made["id"], "P7")).stdout.splitlines()
+    assert lines == [
+        "P7 is not a member; the rule does not hold now.",
+        f"✗ {rule}",
+        "  ✗ lead.score >= 20  (7.0)",
+        '  ✓ contact.country != "US"  (missing)',
+    ]
+    inside = printed(await muster("cohorts", "explain", made["id"], "P20", "--json"))
+    assert isinstance(inside, dict)
+    assert (inside["member"], inside["matches"]) == (True, True)
+    assert [child["actual"] for child in inside["conditions"]["children"]] == [20, None]
+    by_hand = printed(await muster("cohorts", "create", "One", "--member", "P1", "--json"))
+    assert isinstance(by_hand, dict)
+    for cohort, pii_id in ((by_hand["id"], "P1"), (made["id"], "P999"), ("COH-999", "P1")):
+        assert (await muster("cohorts", "explain", cohort, pii_id)).exit_code == 1
+
+
 async def test_exports_are_whole_and_run_no_formulas(muster: Muster) -> None:
     await with_leads(muster)
     made = printed(await muster("cohorts", "create", "All", "--rule", "lead.score >= 0", "--json"))

@@ -16,6 +16,7 @@ from muster.terminal.client import NoAnswer, NoToken, open_api
 from muster.terminal.output import (
     as_json_option,
     limit_option,
+    plain,
     print_error,
     print_fields,
     print_json,
@@ -143,6 +144,21 @@ def export_members(cohort_id: str, file_format: str) -> None:
             click.echo(_csv_line([_guarded(row[field]) for field in MEMBERS]))
 
 
+@cohorts.command("explain")
+@click.argument("cohort_id")
+@click.argument("pii_id")
+@as_json_option
+def explain_member(cohort_id: str, pii_id: str, as_json: bool) -> None:
+    """Say why a profile is in a cohort or not, condition by condition."""
+    with open_api() as api:
+        found = api.get(f"{_path(cohort_id)}/explain/{quote(pii_id, safe='')}")
+    if as_json:
+        print_json(found)
+        return
+    click.echo(f"{pii_id} is {'' if found['member'] else 'not '}a member; the rule {_holds(found['matches'])} now.")
+    _print_conditions(found["conditions"], depth=0)
+
+
 @click.group()
 def rules() -> None:
     """Rules, before they are cohorts; and cohorts kept as files."""
@@ -226,6 +242,17 @@ def _print_check(answer: dict[str, Any]) -> None:
     for warning in answer["warnings"]:
         say("Worth a second look:")
         print_error(warning, answer["text"])
+
+
+def _holds(result: bool) -> str:
+    return "holds" if result else "does not hold"
+
+
+def _print_conditions(condition: dict[str, Any], depth: int) -> None:
+    seen = f"  ({plain(condition['actual']) or 'missing'})" if "actual" in condition else ""
+    click.echo(f"{'  ' * depth}{'✓' if condition['result'] else '✗'} {condition['text']}{seen}")
+    for child in condition.get("children", ()):
+        _print_conditions(child, depth + 1)
 
 
 def _print_errors(answer: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from litestar.status_codes import HTTP_200_OK, HTTP_201_CREATED, HTTP_202_ACCEPT
 
 from muster.api.etags import etag, expected_revs, not_modified
 from muster.api.paging import DEFAULT_LIMIT, Cursor, Limit, Page
-from muster.cohorts import members, previews, service
+from muster.cohorts import explanations, members, previews, service
 from muster.cohorts.documents import Cohort, Kind
 from muster.cohorts.schemas import (
     AcceptedOut,
@@ -20,6 +20,7 @@ from muster.cohorts.schemas import (
     CohortOut,
     CohortPatch,
     EvaluatedOut,
+    ExplanationOut,
     MemberOut,
     MembersIn,
     PreviewIn,
@@ -136,6 +137,14 @@ async def remove_members(
     return RemovedOut(removed=result.done, not_members=result.others)
 
 
+@get("/v1/cohorts/{cohort_id:str}/explain/{pii_id:str}", summary="Explain a membership", tags=["cohorts"])
+async def explain_membership(
+    owner: NamedDependency[str], cohort_id: FromPath[str], pii_id: FromPath[str]
+) -> ExplanationOut:
+    """Every condition of the rule with its result for one profile, and the values it saw."""
+    return await explanations.explanation(owner, cohort_id, pii_id)
+
+
 @get("/v1/profiles/{pii_id:str}/cohorts", summary="List the cohorts of a profile", tags=["records"])
 async def list_profile_cohorts(
     owner: NamedDependency[str], pii_id: FromPath[str], project_id: ProjectId = None
@@ -174,6 +183,7 @@ ROUTES: list[HTTPRouteHandler] = [
     list_members,
     add_members,
     remove_members,
+    explain_membership,
     list_profile_cohorts,
     check_rule,
     preview_rule,

@@ -171,6 +171,14 @@ class ProfileCohortOut(BaseModel):
     cause: str
 
 
+class ExplanationOut(BaseModel):
+    """Whether a profile is a member, and whether its rule holds now, condition by condition."""
+
+    member: bool
+    matches: bool
+    conditions: dict[str, Any] = Field(description="`{text, span, result, actual?, children?}`, children alike.")
+
+
 class RuleIn(Body):
     """A rule to look at, in either form."""
 

@@ -51,21 +51,12 @@ def up() -> None:
 @click.command()
 def api() -> None:
     """Run the API and the console."""
-    import uvicorn
-
+    from muster.api.serving import serve
     from muster.app import create_app
 
     log_to_stderr()
     settings = running_settings()
-    # An open event stream would hold up the shutdown for ever.
-    uvicorn.run(
-        create_app(settings),
-        host=settings.host,
-        port=settings.port,
-        timeout_graceful_shutdown=2,
-        log_config=None,
-        access_log=False,
-    )
+    serve(create_app(settings), settings.host, settings.port)
 
 
 @click.command()

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from muster.errors import Invalid
-from muster.jobs import service
+from muster.jobs import events, service
 from muster.jobs.documents import Job
 from muster.jobs.service import claim
 
@@ -97,6 +97,16 @@ async def test_the_stream_follows_a_job_to_its_end(client: httpx.AsyncClient) ->
     assert (last["state"], last["result"]) == ("succeeded", {"matched": 2})
     revs = [int(event["id"]) for event in seen]
     assert revs == sorted(set(revs))
+
+
+async def test_a_stream_ends_with_its_process_though_the_job_goes_on(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await a_job()
+    async with claim(job.id):
+        monkeypatch.setattr(events, "stopping", lambda: True)
+        stream = await client.get(f"/v1/jobs/{job.id}/events")
+    assert [json.loads(event["data"])["state"] for event in events_in(stream.text)] == ["running"]
 
 
 async def test_a_client_that_comes_back_gets_what_it_missed_and_then_is_sent_away(client: httpx.AsyncClient) -> None:

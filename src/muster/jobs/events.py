@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from litestar.response import ServerSentEventMessage
 
+from muster.api.serving import stopping
 from muster.jobs.documents import FINISHED, Job
 from muster.jobs.schemas import job_out
 
@@ -20,7 +21,7 @@ def seen_to_the_end(job: Job, last_event_id: str | None) -> bool:
 
 
 async def follow(job: Job, last_event_id: str | None) -> AsyncIterator[ServerSentEventMessage]:
-    """Each state of the job that the client has not seen, until its end.
+    """Each state of the job that the client has not seen, until its end or that of this process.
 
     Every event is the whole job, so skipping some loses nothing. MongoDB is asked a few times a second by key: cheap,
     and unlike a stream from the worker it outlives workers, Redis and this connection.
@@ -40,7 +41,7 @@ async def follow(job: Job, last_event_id: str | None) -> AsyncIterator[ServerSen
             )
         elif quiet % LOOKS_PER_SIGN_OF_LIFE == 0:
             yield ServerSentEventMessage(data=None, comment="still there")
-        if current.state in FINISHED:
+        if current.state in FINISHED or stopping():
             return
         await asyncio.sleep(LOOK_EVERY.total_seconds())
         current = await Job.get(job.id)

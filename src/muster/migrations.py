@@ -6,7 +6,6 @@ repeats the unfinished migration: migrations are written so that doing them twic
 """
 
 import asyncio
-import contextlib
 import os
 import secrets
 import socket
@@ -20,7 +19,7 @@ from beanie.migrations.database import DBHandler
 from beanie.migrations.models import MigrationLog, RunningDirections, RunningMode
 from beanie.migrations.runner import MigrationNode
 from motor.motor_asyncio import AsyncIOMotorDatabase
-from pymongo.errors import CollectionInvalid
+from pymongo.errors import CollectionInvalid, OperationFailure
 
 from muster.errors import StartError
 from muster.jobs import leases
@@ -30,6 +29,7 @@ from muster.settings import bundled
 
 LEASE_NAME = "migrations"
 LEASE = timedelta(seconds=30)
+NAMESPACE_EXISTS = 48
 
 Database = AsyncIOMotorDatabase[dict[str, Any]]
 
@@ -63,8 +63,13 @@ async def create_declared(database: Database, documents: Sequence[type[Document]
     """
     for document in documents:
         name = document.get_collection_name()
-        with contextlib.suppress(CollectionInvalid):  # it exists, or another process has just made it
+        try:
             await database.create_collection(name)
+        except CollectionInvalid:
+            pass  # it exists
+        except OperationFailure as error:
+            if error.code != NAMESPACE_EXISTS:  # a process that runs already has made it at the same moment
+                raise
         if declared := document.get_settings().indexes:
             await database[name].create_indexes([field.index for field in declared])
 

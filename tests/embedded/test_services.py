@@ -14,6 +14,8 @@ from muster.embedded.services import TRIES_TO_START, Keeper, Service, kept, run_
 from muster.embedded.stack import forever
 from muster.errors import StartError
 
+PATIENCE = 60  # seconds; a test that waits longer than this hangs
+
 
 def python(log: Path, code: str, *, ready: object = forever, patience: float = 5.0) -> Service:
     """A service that runs a line of Python."""
@@ -39,14 +41,16 @@ async def keeping(service: Service, told: list[str]) -> AsyncIterator[Keeper]:
         yield keeper
     finally:
         task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        async with asyncio.timeout(PATIENCE):
+            await asyncio.gather(task, return_exceptions=True)
 
 
 async def lines(log: Path, count: int) -> Sequence[str]:
     """Wait until a log has that many lines."""
-    while not log.exists() or len(found := log.read_text().splitlines()) < count:
-        await asyncio.sleep(0.01)
-    return found
+    async with asyncio.timeout(PATIENCE):
+        while not log.exists() or len(found := log.read_text().splitlines()) < count:
+            await asyncio.sleep(0.01)
+        return found
 
 
 async def test_what_dies_is_started_again(tmp_path: Path) -> None:
@@ -64,8 +68,9 @@ async def test_what_dies_again_and_again_is_explained(tmp_path: Path) -> None:
     told: list[str] = []
     service = python(tmp_path / "log", "raise SystemExit('the disk is full')", ready=at_once)
     async with keeping(service, told):
-        while len(told) < TRIES_TO_START:
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(PATIENCE):
+            while len(told) < TRIES_TO_START:
+                await asyncio.sleep(0.01)
     assert "3 times in a row" in told[-1]
     assert "the disk is full" in told[-1]
 
@@ -141,11 +146,12 @@ def test_a_large_log_is_moved_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 async def gone(pid: int) -> None:
     """Wait until a process is no more, or only a zombie that its parent has not collected."""
-    while True:
-        try:
-            stat = Path(f"/proc/{pid}/stat").read_text()
-        except (FileNotFoundError, ProcessLookupError):
-            return
-        if stat.rpartition(")")[2].split()[0] == "Z":
-            return
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            try:
+                stat = Path(f"/proc/{pid}/stat").read_text()
+            except (FileNotFoundError, ProcessLookupError):
+                return
+            if stat.rpartition(")")[2].split()[0] == "Z":
+                return
+            await asyncio.sleep(0.01)

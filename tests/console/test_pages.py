@@ -99,7 +99,7 @@ async def test_a_cohort_shows_its_rule_and_members(ada: httpx.AsyncClient, clien
     assert "ann@example.org" in page
     assert "matched the rule" in page
     year = str(datetime.fromisoformat(made["created_at"]).year)
-    assert re.search(rf'<time datetime="{year}[^"]*\+00:00">{year}-', page)
+    assert re.search(rf'<time dir="ltr" datetime="{year}[^"]*\+00:00">{year}-', page)
 
 
 async def test_a_static_cohort_without_a_rule_and_an_empty_one(
@@ -219,13 +219,19 @@ async def _page(visitor: httpx.AsyncClient, address: str) -> str | None:
     return answer.text if answer.status_code == 200 else None
 
 
-async def test_home_says_how_the_watcher_does(ada: httpx.AsyncClient) -> None:
+async def test_home_says_how_the_watcher_does(ada: httpx.AsyncClient, client: httpx.AsyncClient) -> None:
     assert "has not started" in (await ada.get("/")).text
     async with watching():
         await until(lambda: _standing("ok"))
-        assert "Live: the last change was applied within" in (await ada.get("/")).text
+        assert "Live: members follow every change" in (await ada.get("/")).text
+        await put(client, "P1", score=80)
+        await until(lambda: _says(ada, "Live: the last change was applied within"))
     await WatchState.get_motor_collection().update_many({}, {"$set": {"saved_at": datetime(2020, 1, 1)}})  # noqa: DTZ001
     assert "is silent" in (await ada.get("/")).text
+
+
+async def _says(visitor: httpx.AsyncClient, words: str) -> bool:
+    return words in (await visitor.get("/")).text
 
 
 async def _standing(status: str) -> bool:

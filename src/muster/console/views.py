@@ -32,10 +32,13 @@ class CohortRow:
 
 @dataclass(frozen=True, slots=True)
 class Watching:
-    """How the watcher does: `status` is "ok", "silent" or "not started", `lag_ms` how far its last batch was behind."""
+    """How the watcher does: `status` is "ok", "silent" or "not started".
+
+    `lag_ms` is how far its last batch was behind, None when there was none yet.
+    """
 
     status: str
-    lag_ms: int
+    lag_ms: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,4 +123,4 @@ async def _last_changes(cohort_ids: Sequence[str]) -> dict[str, datetime]:
 
 async def _watching() -> Watching:
     standing = await watcher.standing()
-    return Watching(standing["status"], round(standing.get("lag_ms", 0)))
+    return Watching(standing["status"], round(standing["lag_ms"]) if standing.get("events") else None)

@@ -58,7 +58,7 @@ def application(resources: Resources) -> Sequence[Service]:
         return answers_http(settings.host, settings.port, "/health/ready")
 
     def watcher_follows() -> Coroutine[Any, Any, None]:
-        return lease_renewed(resources, WATCHER_LEASE, holder)
+        return lease_renewed(resources, WATCHER_LEASE)
 
     return (
         muster_service(settings, "api", ready=api_answers),
@@ -108,13 +108,16 @@ async def answers_http(host: str, port: int, path: str) -> None:
         await asyncio.sleep(SHORTLY)
 
 
-async def lease_renewed(resources: Resources, name: str, holder: str) -> None:
-    """Wait until a holder renews its lease, from now on by the clock of MongoDB."""
+async def lease_renewed(resources: Resources, name: str) -> None:
+    """Wait until somebody takes or renews a lease, from now on by the clock of MongoDB.
+
+    It may be another machine's watcher, for which ours stands by.
+    """
     began: datetime | None = None
     while True:
         try:
             began = began or (await resources.mongodb.admin.command("hello"))["localTime"]
-            renewed = {"_id": name, "holder": holder, "renewed_at": {"$gte": began}}
+            renewed = {"_id": name, "holder": {"$ne": None}, "renewed_at": {"$gte": began}}
             if await resources.database["leases"].find_one(renewed):
                 return
         except PyMongoError:

@@ -12,6 +12,7 @@ from enum import StrEnum
 from dramatiq import Message
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.errors import BrokerError
+from redis import Redis
 from redis.exceptions import RedisError
 
 from muster.errors import StartError
@@ -47,9 +48,9 @@ def connect(settings: Settings, kind: type[RedisBroker] = RedisBroker) -> RedisB
     """
     if settings.redis_url is None:
         raise StartError("MUSTER_REDIS_URL is not set; `muster up` starts an embedded Redis and sets it.")
-    url = settings.redis_url.get_secret_value()
+    client = Redis.from_url(settings.redis_url.get_secret_value(), socket_connect_timeout=2, socket_timeout=5)
     return kind(
-        url=url,
+        client=client,
         middleware=[],
         namespace=f"muster:{settings.mongodb_database}",
         heartbeat_timeout=15_000,
@@ -64,7 +65,7 @@ def doorbell(settings: Settings) -> Iterator[None]:
     try:
         yield
     finally:
-        _Bell.broker.close()
+        _Bell.broker.client.close()
         _Bell.broker = outer
 
 

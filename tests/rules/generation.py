@@ -87,7 +87,25 @@ WORDS += [
     ".*",
     "a*",
 ]
-WORDS += ["5", "true", "null", '"', "'", "a\\", "#a", "x" * 40, "İ", "\u017f", "\u2028", "a\r\n"]
+WORDS += [
+    "Ki",
+    "kİ",
+    "İk",
+    "i",
+    "I",
+    "5",
+    "true",
+    "null",
+    '"',
+    "'",
+    "a\\",
+    "#a",
+    "x" * 40,
+    "İ",
+    "\u017f",
+    "\u2028",
+    "a\r\n",
+]
 MOMENTS = [
     NOW,
     NOW - timedelta(milliseconds=1),
@@ -121,7 +139,22 @@ PATTERNS = [
     "(?i)k",
     "(?s).*",
 ]
+PATTERNS += [
+    "^a.*b",
+    "a.b",
+    "^[^a]*$",
+    "[a-cK]$",
+    r"^\s?a{1,3}",
+    r"(?i)^new\Z",
+    "a?b?",
+    r"\x00",
+    r"\D+",
+    "^.{2,}",
+    "K|k",
+    ".\n",
+]
 PATTERNS += ["é", r"\$", "x{3,}", "(?i)[a-c]", r"\W", "(a*)*b"]
+NUMBERS_OF_DATES = ["0", "1", "12", "2026", "1969", "30.5"]
 SIGNS = ["==", "!=", "<", "<=", ">", ">="]
 
 
@@ -315,13 +348,23 @@ def _arithmetic(choices: Choices) -> str:
 
 
 def _attribute(choices: Choices) -> str:
-    word = quoted(choices.choice(WORDS))
+    word, lower = (
+        quoted(choices.choice(WORDS)),
+        quoted(choices.choice(["k", "a", "i", "ki", "ik", "new", "", "a.b", "ss", "$"])),
+    )
+    part = choices.choice(["year", "month", "day", "hour", "minute", "second", "millisecond"])
     return choices.choice(
         [
             f"{choices.choice(TEXTS)}.as_lower == {word}",
             f"{choices.choice(TEXTS)}.as_upper {choices.choice(SIGNS)} {word}",
-            f"{choices.choice(TEXTS)}.as_lower.starts_with({word})",
-            f"{choices.choice(DATES)}.month == {choices.integer(1, 12)}",
+            f"{choices.choice(TEXTS)}.as_lower.{choices.choice(['starts_with', 'ends_with'])}({lower})",
+            f"{lower} {choices.choice(['in', 'not in'])} {choices.choice(TEXTS)}.as_lower",
+            f"{choices.choice(TEXTS)}.as_lower {choices.choice(['==', '!='])} {lower}",
+            f"{choices.choice(TEXTS)}.as_lower {choices.choice(['in', 'not in'])} [{lower}, {word}]",
+            f"{choices.choice(TEXTS)}.as_lower",
+            f"{choices.choice(DATES)}.month {choices.choice(SIGNS)} {choices.integer(1, 12)}",
+            f"{choices.choice(DATES)}.{part} {choices.choice(SIGNS)} {choices.choice(NUMBERS_OF_DATES)}",
+            f"{choices.choice(DATES)}.{part}",
             f"{choices.choice(DATES)}.weekday == 'Monday'",
             f"{choices.choice(DATES)}.date == $today",
             f"{choices.choice(DATES)}.year > $now.year - 1",
@@ -355,7 +398,21 @@ def _inside(choices: Choices) -> str:
 
 LEAVES: list[Callable[[Choices], str]] = [
     *(_comparison, _comparison, _comparison, _mixed_equality, _null_test, _fields, _in_list, _in_list, _holds),
-    *(_text_test, _text_test, _pattern, _truth, _length, _default, _window, _window, _arithmetic, _attribute, _inside),
+    *(
+        _text_test,
+        _text_test,
+        _pattern,
+        _pattern,
+        _truth,
+        _length,
+        _default,
+        _window,
+        _window,
+        _arithmetic,
+        _attribute,
+        _attribute,
+        _inside,
+    ),
 ]
 
 

@@ -1,12 +1,13 @@
 """Regular expressions: RE2 gives Python's answer, or the pattern is refused."""
 
 import re
+import sys
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from muster.rules.patterns import compile_pattern, translate_pattern
+from muster.rules.patterns import compile_pattern, portable_pattern, translate_pattern
 
 ATOMS = st.sampled_from(
     [
@@ -94,3 +95,33 @@ def test_ordinary_sets_are_not_taken_for_ambiguous_ones(pattern: str) -> None:
 def test_a_pattern_that_backtracks_elsewhere_is_linear_here() -> None:
     """Python's matcher would need 2**5000 steps."""
     assert compile_pattern("(a+)+$", anchored=True).search("a" * 5000 + "b") is None
+
+
+@pytest.mark.parametrize(
+    ("pattern", "is_portable"),
+    [
+        ("gmail", True),
+        (r"@gmail\.com$", True),
+        (r"^\d{2,4}-[a-z]+$", True),
+        ("^a.*b", True),
+        ("a.*b", False),  # from every start over all that follows: quadratic
+        ("(a|b)", False),
+        ("^(a+)+$", False),
+        ("^a*b*", False),
+        ("a?" * 10, False),  # in 1,024 ways
+        (r"(?a)\ba", False),
+        ("(?m)^a", False),
+        ("a" * 201, False),
+        (r"^\w\w\w", False),  # too long, written out
+    ],
+)
+def test_mongodb_is_given_only_what_is_linear_and_the_same_everywhere(pattern: str, is_portable: bool) -> None:
+    """The rest runs on RE2 in Python."""
+    assert (portable_pattern(pattern, anchored=False) is not None) is is_portable
+
+
+def test_lower_case_of_other_letters_is_ascii_for_two_only() -> None:
+    """What the filter for `.as_lower` rests on, for the Unicode of the running Python."""
+    others = (chr(code) for code in range(128, sys.maxunicode + 1))
+    found = {other: other.lower() for other in others if any(letter.isascii() for letter in other.lower())}
+    assert found == {"İ": "i\u0307", "\u212a": "k"}

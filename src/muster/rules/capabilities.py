@@ -12,7 +12,7 @@ from typing import Any, Literal
 from muster.rules.conditions import (
     Compare,
     CompareFields,
-    CompareLength,
+    CompareMeasure,
     CompareMoment,
     Computed,
     Constant,
@@ -25,6 +25,7 @@ from muster.rules.conditions import (
     TextTest,
     Truthy,
 )
+from muster.rules.patterns import portable_pattern
 
 MAX_SEARCHED_TEXT = 500  # characters; MongoDB refuses patterns beyond 32 kB, and escaping grows them
 
@@ -48,7 +49,7 @@ ABILITIES = (
     Ability(Compare, "mongodb", "comparing a field with a literal is a query operator, and can use an index"),
     Ability(CompareMoment, "mongodb", "`$now` is bound once per run, so this compares a field with a fixed moment"),
     Ability(CompareFields, "mongodb", "comparing two fields is an expression, guarded against missing values"),
-    Ability(CompareLength, "mongodb", "a length is an expression, guarded against missing values"),
+    Ability(CompareMeasure, "mongodb", "a length or a part of a date is an expression, guarded against missing values"),
     Ability(OneOf, "mongodb", "a list of literals is a query operator, and can use an index"),
     Ability(Holds, "mongodb", "looking into a list is a query operator, and can use an index"),
     Ability(
@@ -58,7 +59,13 @@ ABILITIES = (
         lambda leaf: len(leaf.text) > MAX_SEARCHED_TEXT,
     ),
     Ability(TextTest, "mongodb", "literal text is searched for as it stands; as a prefix it can use an index"),
-    Ability(Matches, "python", "MongoDB's regular expressions differ from RE2's and can silently give up"),
+    Ability(
+        Matches,
+        "mongodb",
+        "this regular expression means the same in every engine, and takes linear time in each",
+        lambda leaf: portable_pattern(leaf.pattern, anchored=leaf.anchored) is not None,
+    ),
+    Ability(Matches, "python", "this regular expression could differ between engines, or take MongoDB too long"),
     Ability(Truthy, "mongodb", "what counts as empty is known from the field's type"),
     Ability(Present, "mongodb", "a part that is there is an object"),
     Ability(InCohort, "python", "membership in another cohort is not stored in the profile"),
@@ -80,8 +87,8 @@ COMPUTED_REASONS = {
     "BitwiseExpression": "sets and bits are computed in Python",
     "ComprehensionExpression": "a comprehension has no twin in MongoDB's query language",
     "FunctionCallExpression": "functions run in Python",
-    "FuzzyComparisonExpression": "MongoDB's regular expressions differ from RE2's and can silently give up",
-    "GetAttributeExpression": "attributes of a value are computed in Python",
+    "FuzzyComparisonExpression": "a regular expression on a computed text runs in Python",
+    "GetAttributeExpression": "this attribute of a value is computed in Python",
     "GetItemExpression": "indexing runs in Python, where an index out of range is null",
     "GetSliceExpression": "slicing runs in Python",
     "SetExpression": "sets are computed in Python",

@@ -19,7 +19,7 @@ from muster.rules.conditions import (
     MIRRORED,
     Compare,
     CompareFields,
-    CompareLength,
+    CompareMeasure,
     Computed,
     Condition,
     Constant,
@@ -27,12 +27,14 @@ from muster.rules.conditions import (
     Holds,
     InCohort,
     Matches,
+    Measure,
     Not,
     OneOf,
     Operator,
     Present,
     Scalar,
     TextTest,
+    TextTestKind,
     Truthy,
     all_of,
     any_of,
@@ -74,7 +76,17 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Length:
+class Measured:
+    """A number made from a field: `lead.name.length`, `lead.created_at.year`."""
+
+    field: Field
+    measure: Measure
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """`lead.name.as_lower`."""
+
     field: Field
 
 
@@ -91,7 +103,7 @@ class Opaque:
     """A value that only rule_engine's operations can make."""
 
 
-Value = Literal | Field | Part | Length | Defaulted | moments.Linear | Opaque
+Value = Literal | Field | Part | Measured | Lowered | Defaulted | moments.Linear | Opaque
 
 
 @dataclass(frozen=True)
@@ -146,8 +158,12 @@ class Checker:
                 return Truthy(found, span)
             case Part(name=name):
                 return Truthy(name, span)
-            case Length(field=found):
-                return CompareLength(">", found, Decimal(0), span)
+            case Measured(field=found, measure=measure):
+                there = Compare("!=", found, None, span)
+                not_zero = CompareMeasure("!=", found, measure, Decimal(0), span)
+                return all_of([there, not_zero], span, derived=True)
+            case Lowered(field=found):
+                return Truthy(found, span)
             case Defaulted(field=found, default=default):
                 missing = Compare("==", found, None, span)
                 use_default = all_of([missing, Constant(bool(default), span)], span, derived=True)
@@ -165,9 +181,9 @@ class Checker:
             if node.kwargs["scope"] is None:
                 return Part(node.args[1]) if node.args[1] in PARTS else Opaque()
             return moments.Linear("datetime", timedelta(), anchor=node.args[1], anchor_sign=1)
-        if node.cls is ast.GetAttributeExpression and node.args[2] == "length":
+        if node.cls is ast.GetAttributeExpression:
             held = self._field(node.args[1])
-            return Length(held) if held else Opaque()
+            return _attribute_of(held, node.args[2]) if held else Opaque()
         if node.cls is ast.CoalesceExpression and (found := self._field(node.args[1])):
             default = self.value(node.args[2])
             return Defaulted(found, default.value) if isinstance(default, Literal) else Opaque()
@@ -251,6 +267,21 @@ class Checker:
                 )
 
 
+_PARTS_OF_DATES: tuple[Measure, ...] = ("year", "month", "day", "hour", "minute", "second", "millisecond")
+
+
+def _attribute_of(found: Field, attribute: str) -> Value:
+    if attribute == "length" and (found.type.is_list or found.type is FieldType.STRING):
+        return Measured(found, "length")
+    if found.type is FieldType.DATETIME:
+        return next((Measured(found, part) for part in _PARTS_OF_DATES if part == attribute), Opaque())
+    return Lowered(found) if attribute == "as_lower" and found.type is FieldType.STRING else Opaque()
+
+
+def _is_ascii(values: tuple[Any, ...]) -> TypeGuard[tuple[str, ...]]:
+    return all(isinstance(value, str) and value.isascii() for value in values)
+
+
 def _in_utc(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.astimezone(UTC)
@@ -300,8 +331,11 @@ def _comparison(checker: Checker, node: Node) -> Condition | None:
                 present = Present(name, span)
                 is_null = Not(present, span) if value is None else Constant(value=False, span=span)
                 return is_null if sign == "==" else (present if value is None else Constant(value=True, span=span))
-        case Length(field=found), Literal(value=Decimal() as value):
-            return CompareLength(sign, found, value, span)
+        case Measured(field=found, measure=measure), Literal(value=Decimal() as value):
+            return CompareMeasure(sign, found, measure, value, span)
+        case Lowered(field=found), Literal(value=str() as text) if sign in ("==", "!=") and text.isascii():
+            test = _folded(checker, node, "equals", found, text)
+            return test if sign == "==" else Not(test, span)
         case Defaulted() as operand, Literal(value=value):
             return _defaulted(checker, node, sign, operand, value)
     if isinstance(right, Literal) and isinstance(right.value, bool) and sign in ("==", "!="):
@@ -412,6 +446,11 @@ def _contains(checker: Checker, node: Node) -> Condition | None:
             return OneOf(member, kept, span) if kept else Constant(value=False, span=span)
         case Field(type=FieldType.STRING), Literal(value=str() as text):
             return TextTest("contains", container, text, span)
+        case Lowered(field=found), Literal(value=str() as text) if text.isascii():
+            return _folded(checker, node, "contains", found, text)
+        case Literal(value=tuple() as values), Lowered(field=found) if _is_ascii(values):
+            tests = [_folded(checker, node, "equals", found, text) for text in values]
+            return any_of(tests, span, derived=True) if tests else Constant(value=False, span=span)
         case Field(), Literal(value=value) if container.type.is_list and not isinstance(value, tuple):
             item = FieldType.STRING if container.type is FieldType.STRINGS else FieldType.NUMBER
             kept = tuple(of_type([value], item))
@@ -420,6 +459,15 @@ def _contains(checker: Checker, node: Node) -> Condition | None:
                 return Constant(value=False, span=span)
             return Holds(container, kept[0], span)
     return None
+
+
+def _folded(checker: Checker, node: Node, kind: TextTestKind, found: Field, text: str) -> Condition:
+    """A test of ASCII text on a field's value in lower case."""
+    span = checker.syntax.span(node)
+    if text == text.lower():
+        return TextTest(kind, found, text, span, folded=True)
+    checker.warn(node, f"as_lower has no capital letters, so it never has {text[:40]!r}.", text[:40].lower())
+    return Constant(value=False, span=span)
 
 
 def of_type(values: Iterable[Any], field_type: FieldType) -> Iterable[Scalar]:
@@ -446,9 +494,12 @@ def _call(checker: Checker, node: Node) -> Condition | None:
             return InCohort(str(argument.value), span) if isinstance(argument, Literal) else None
         return None
     subject, argument = checker.value(function.args[1]), checker.value(node.args[2][0])
+    kind: TextTestKind = "starts with" if function.args[2] == "starts_with" else "ends with"
     match subject, argument:
         case Field(type=FieldType.STRING), Literal(value=str() as text):
-            return TextTest("starts with" if function.args[2] == "starts_with" else "ends with", subject, text, span)
+            return TextTest(kind, subject, text, span)
+        case Lowered(field=found), Literal(value=str() as text) if text.isascii():
+            return _folded(checker, node, kind, found, text)
     return None
 
 
@@ -459,7 +510,7 @@ def _attribute(checker: Checker, node: Node) -> Condition | None:
         case Field(type=FieldType.STRING):
             return Compare("==", found, "", span)
         case Field() if found.type.is_list:
-            return CompareLength("==", found, Decimal(0), span)
+            return CompareMeasure("==", found, "length", Decimal(0), span)
     return None
 
 

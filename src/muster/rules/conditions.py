@@ -8,10 +8,10 @@ it. A condition is true or false for a profile, never null. `span` is its place 
     Compare                 a field with a literal; with null it asks whether there is a value
     CompareMoment           a datetime field with now or today, give or take
     CompareFields           two fields of one type
-    CompareLength           the length of a text or list
+    CompareMeasure          a number made from a field: the length of a text or list, the year of a datetime
     OneOf                   a field in a list of literals
     Holds                   a literal in a list field
-    TextTest                contains, starts with, ends with
+    TextTest                contains, starts with, ends with; also with case folded
     Matches                 a regular expression
     Truthy                  a field or part standing for itself: neither missing, nor empty, 0 or false
     Present                 a part that is there
@@ -30,6 +30,9 @@ from muster.rules.problems import Span
 
 Scalar = str | Decimal | bool | datetime | None
 Operator = Literal["==", "!=", "<", "<=", ">", ">="]
+
+Measure = Literal["length", "year", "month", "day", "hour", "minute", "second", "millisecond"]
+TextTestKind = Literal["contains", "starts with", "ends with", "equals"]
 
 MIRRORED: dict[Operator, Operator] = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 """The same comparison with its sides swapped: `5 < x` is `x > 5`."""
@@ -109,9 +112,10 @@ class CompareFields:
 
 
 @dataclass(frozen=True, slots=True)
-class CompareLength:
+class CompareMeasure:
     operator: Operator
     field: Field
+    measure: Measure
     value: Decimal
     span: Span
 
@@ -132,10 +136,11 @@ class Holds:
 
 @dataclass(frozen=True, slots=True)
 class TextTest:
-    kind: Literal["contains", "starts with", "ends with"]
+    kind: TextTestKind
     field: Field
     text: str
     span: Span
+    folded: bool = False  # the field's value in lower case
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +186,7 @@ Leaf = (
     | Compare
     | CompareMoment
     | CompareFields
-    | CompareLength
+    | CompareMeasure
     | OneOf
     | Holds
     | TextTest
@@ -250,7 +255,7 @@ def pushed_in(condition: Condition, *, denied: bool = False) -> Condition:
     match condition:
         case Constant(value=value, span=span):
             return Constant(not value, span)
-        case Compare() | CompareFields() | CompareMoment() | CompareLength() if condition.operator in COMPLEMENTED:
+        case Compare() | CompareFields() | CompareMoment() | CompareMeasure() if condition.operator in COMPLEMENTED:
             return replace(condition, operator=COMPLEMENTED[condition.operator])
     return Not(condition, condition.span)
 

@@ -12,12 +12,15 @@ import string
 import sys
 from array import array
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import re2
 
 MAX_MEMORY = 4 << 20  # bytes that RE2 may spend on one pattern
+MAX_PORTABLE = 200  # characters of a pattern that MongoDB is given
+MAX_TRANSLATED = 8_000  # of the same written out; MongoDB refuses patterns beyond 32 kB
+MAX_WAYS = 100  # in which bounded repeats can share out the same characters
 MAX_GROUPS = 30  # groups inside each other; Python's parser and ours recurse once per level
 
 _LETTERS = frozenset(string.ascii_letters)
@@ -72,6 +75,45 @@ def translate_pattern(pattern: str) -> str:
         raise ValueError(str(error)) from error
     _compiled(translated, anchored=True)
     return translated
+
+
+@lru_cache(maxsize=4096)
+def portable_pattern(pattern: str, *, anchored: bool) -> str | None:
+    """The pattern for MongoDB's `$regex`, where PCRE surely gives Python's answer, in linear time; else None.
+
+    Only literals, classes and anchors, repeated in few ways; one unbounded repeat, and only in a pattern that begins
+    at the text's start, so that no text makes PCRE go over a character more than MAX_WAYS times. What RE2 reads is
+    written without any shorthand whose meaning differs (`\\d`, `$`, `.`), so PCRE reads it the same.
+    """
+    try:
+        parsed = sre_parser.parse(pattern)
+        translated = translate_pattern(pattern)
+    except (re.error, OverflowError, RecursionError, ValueError):
+        return None
+    items = list(parsed)
+    is_anchored = anchored or items[:1] in ([(sre.AT, sre.AT_BEGINNING)], [(sre.AT, sre.AT_BEGINNING_STRING)])
+    unbounded, ways = 0, 1
+    for operation, argument in items:
+        if operation in (sre.MAX_REPEAT, sre.MIN_REPEAT):
+            least, most, inner = argument
+            if len(inner) != 1 or inner[0][0] not in _CHARACTERS:
+                return None
+            if most is sre.MAXREPEAT:
+                unbounded += 1
+            else:
+                ways *= most - least + 1
+        elif operation not in _CHARACTERS and (operation, argument) not in _POSITIONS:
+            return None
+    is_short = len(pattern) <= MAX_PORTABLE and len(translated) <= MAX_TRANSLATED
+    if parsed.state.flags & re.MULTILINE or unbounded > is_anchored or ways > MAX_WAYS or not is_short:
+        return None
+    return rf"\A(?:{translated})" if anchored else translated
+
+
+_POSITIONS = tuple(
+    (sre.AT, where) for where in (sre.AT_BEGINNING, sre.AT_BEGINNING_STRING, sre.AT_END, sre.AT_END_STRING)
+)
+_CHARACTERS = (sre.LITERAL, sre.NOT_LITERAL, sre.ANY, sre.IN)
 
 
 def _groups_deep(pattern: str) -> int:

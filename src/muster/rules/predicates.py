@@ -14,7 +14,7 @@ from muster.rules.conditions import (
     And,
     Compare,
     CompareFields,
-    CompareLength,
+    CompareMeasure,
     CompareMoment,
     Computed,
     Condition,
@@ -110,8 +110,8 @@ class _Writer:
                 return self._ordered(operator, found, f"({self._anchor(anchor)} + {self._constant(offset)})")
             case CompareFields(operator=operator, left=left, right=right):
                 return self._compare_fields(operator, left, right)
-            case CompareLength():
-                return self._compare_length(condition)
+            case CompareMeasure():
+                return self._compare_measure(condition)
             case OneOf(field=found, values=values):
                 return f"({self._value(found)} in {self._constant(frozenset(stored_values(values)))})"
             case Holds(field=found, value=value):
@@ -119,14 +119,8 @@ class _Writer:
                 return (
                     "False" if comparison is None else self._guarded(found, f"{self._constant(comparison[1])} in {{}}")
                 )
-            case TextTest(kind=kind, field=found, text=text):
-                constant = self._constant(text)
-                tests = {
-                    "contains": f"{constant} in {{}}",
-                    "starts with": f"{{}}.startswith({constant})",
-                    "ends with": f"{{}}.endswith({constant})",
-                }
-                return self._guarded(found, tests[kind])
+            case TextTest():
+                return self._text_test(condition)
             case Matches(field=found, pattern=pattern, anchored=anchored):
                 search = self._constant(compile_pattern(pattern, anchored=anchored).search)
                 return self._guarded(found, f"{search}({{}}) is not None")
@@ -164,13 +158,26 @@ class _Writer:
         other = f"{right.part}_{right.attribute}"
         return self._guarded(right, self._guarded(left, f"{{}} {operator} {other}"))
 
-    def _compare_length(self, condition: CompareLength) -> str:
+    def _compare_measure(self, condition: CompareMeasure) -> str:
         denied = condition.operator == "!="
         comparison = as_double("==" if denied else condition.operator, condition.value)
         if comparison is None:
             return str(denied)
-        test = self._guarded(condition.field, f"len({{}}) {comparison[0]} {self._constant(comparison[1])}")
+        measures = {"length": "len({})", "millisecond": "{}.microsecond / 1000"}
+        measure = measures.get(condition.measure, f"{{}}.{condition.measure}")
+        test = self._guarded(condition.field, f"{measure} {comparison[0]} {self._constant(comparison[1])}")
         return f"(not {test})" if denied else test
+
+    def _text_test(self, condition: TextTest) -> str:
+        value = "{}.lower()" if condition.folded else "{}"
+        text = self._constant(condition.text)
+        tests = {
+            "contains": f"{text} in {value}",
+            "starts with": f"{value}.startswith({text})",
+            "ends with": f"{value}.endswith({text})",
+            "equals": f"{value} == {text}",
+        }
+        return self._guarded(condition.field, tests[condition.kind])
 
     def _guarded(self, found: Field, test: str) -> str:
         """`test` of the field's value, false when there is none."""

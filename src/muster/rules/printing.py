@@ -8,7 +8,7 @@ from muster.rules.conditions import (
     And,
     Compare,
     CompareFields,
-    CompareLength,
+    CompareMeasure,
     CompareMoment,
     Computed,
     Condition,
@@ -44,16 +44,19 @@ def condition_text(condition: Condition) -> str:
             return f"{field.name} {operator} {moment_text(anchor, offset)}"
         case CompareFields(operator=operator, left=left, right=right):
             return f"{left.name} {operator} {right.name}"
-        case CompareLength(operator=operator, field=field, value=value):
-            return f"{field.name}.length {operator} {literal_text(value)}"
+        case CompareMeasure(operator=operator, field=field, measure=measure, value=value):
+            return f"{field.name}.{measure} {operator} {literal_text(value)}"
         case OneOf(field=field, values=values):
             return f"{field.name} in {literal_text(values)}"
         case Holds(field=field, value=value):
             return f"{literal_text(value)} in {field.name}"
-        case TextTest(kind="contains", field=field, text=text):
-            return f"{literal_text(text)} in {field.name}"
-        case TextTest(kind=kind, field=field, text=text):
-            return f"{field.name}.{kind.replace(' ', '_')}({literal_text(text)})"
+        case TextTest(kind=kind, field=field, text=text, folded=folded):
+            subject = f"{field.name}.as_lower" if folded else field.name
+            if kind == "contains":
+                return f"{literal_text(text)} in {subject}"
+            if kind == "equals":
+                return f"{subject} == {literal_text(text)}"
+            return f"{subject}.{kind.replace(' ', '_')}({literal_text(text)})"
         case Matches(field=field, pattern=pattern, anchored=anchored):
             return f"{field.name} {'=~' if anchored else '=~~'} {literal_text(pattern)}"
         case Truthy(field=field):

@@ -14,12 +14,14 @@ from muster.rules.conditions import (
     And,
     Compare,
     CompareFields,
-    CompareLength,
+    CompareMeasure,
     CompareMoment,
     Condition,
     Constant,
     Field,
     Holds,
+    Matches,
+    Measure,
     Not,
     OneOf,
     Operator,
@@ -31,6 +33,7 @@ from muster.rules.conditions import (
 )
 from muster.rules.fields import FieldType
 from muster.rules.limits import as_double, as_milliseconds
+from muster.rules.patterns import portable_pattern
 
 Filter = dict[str, Any]
 
@@ -121,20 +124,33 @@ def _compare_fields(condition: CompareFields) -> Filter:
     return {"$expr": {"$and": [*there, {QUERY_OPERATORS[condition.operator]: [left, right]}]}}
 
 
-def _compare_length(condition: CompareLength) -> Filter:
-    path = f"${condition.field.name}"
-    expected, size = ("array", "$size") if condition.field.type.is_list else ("string", "$strLenCP")
+# The type of value that an expression takes, and the expression.
+_MEASURES: dict[Measure, tuple[str, str]] = {
+    "length": ("string", "$strLenCP"),
+    "year": ("date", "$year"),
+    "month": ("date", "$month"),
+    "day": ("date", "$dayOfMonth"),
+    "hour": ("date", "$hour"),
+    "minute": ("date", "$minute"),
+    "second": ("date", "$second"),
+    "millisecond": ("date", "$millisecond"),
+}
+
+
+def _compare_measure(condition: CompareMeasure) -> Filter:
+    name, path = condition.field.name, f"${condition.field.name}"
+    expected, measure = ("array", "$size") if condition.field.type.is_list else _MEASURES[condition.measure]
     denied = condition.operator == "!="
     comparison = as_double("==" if denied else condition.operator, condition.value)
     if comparison is None:
         return everything() if denied else nothing()
     operator, value = comparison
-    if expected == "array" and operator == "==" and value.is_integer() and 0 <= value < 2**31:
-        sized = {condition.field.name: {"$size": int(value)}}
+    if measure == "$size" and operator == "==" and value.is_integer() and 0 <= value < 2**31:
+        sized = {name: {"$size": int(value)}}
         return {"$nor": [sized]} if denied else sized
-    # `$size` and `$strLenCP` of a missing value end the whole query: `$cond` keeps them from being asked.
+    # `$size`, `$strLenCP`, `$year` of a value of another type end the whole query: `$cond` keeps them from being asked.
     is_there = {"$eq": [{"$type": path}, expected]}
-    holds = {"$cond": [is_there, {QUERY_OPERATORS[operator]: [{size: path}, {"$literal": value}]}, False]}
+    holds = {"$cond": [is_there, {QUERY_OPERATORS[operator]: [{measure: path}, {"$literal": value}]}, False]}
     return {"$expr": {"$not": [holds]} if denied else holds}
 
 
@@ -148,10 +164,41 @@ def _holds(condition: Holds) -> Filter:
 
 
 def _text_test(condition: TextTest) -> Filter:
-    searched = escaped(condition.text)
+    searched = _folded(condition) if condition.folded else escaped(condition.text)
     # `$` also stands before a final newline; \z is the very end.
-    patterns = {"contains": searched, "starts with": f"^{searched}", "ends with": rf"{searched}\z"}
+    patterns = {
+        "contains": searched,
+        "starts with": f"^{searched}",
+        "ends with": rf"{searched}\z",
+        "equals": rf"^{searched}\z",
+    }
     return {condition.field.name: {"$regex": patterns[condition.kind]}}
+
+
+def _folded(condition: TextTest) -> str:
+    """ASCII text as the pattern of everything that is it in lower case.
+
+    Beyond A-Z that is the Kelvin sign, whose lower case is k, and İ, whose lower case is an i with a dot after it: so
+    its i can only be the last of what is searched for, and not the last of the field's text.
+    """
+    last = len(condition.text) - 1
+    pieces = []
+    for index, character in enumerate(condition.text):
+        others = {"k": "\\x{212a}", "i": "\\x{130}" if index == last and condition.kind in _OPEN_ENDED else ""}
+        is_letter = "a" <= character <= "z"
+        folded = f"[{character}{character.upper()}{others.get(character, '')}]"
+        pieces.append(folded if is_letter else escaped(character))
+    return "".join(pieces)
+
+
+_OPEN_ENDED = ("contains", "starts with")
+
+
+def _matches(condition: Matches) -> Filter:
+    pattern = portable_pattern(condition.pattern, anchored=condition.anchored)
+    if pattern is None:
+        raise TypeError("this pattern is not portable; capabilities.py should say so")
+    return {condition.field.name: {"$regex": pattern}}
 
 
 def escaped(text: str) -> str:
@@ -192,9 +239,10 @@ def _present(condition: Present) -> Filter:
 _TRANSLATORS: dict[type, Callable[[Any], Filter]] = {
     Compare: _compare,
     CompareFields: _compare_fields,
-    CompareLength: _compare_length,
+    CompareMeasure: _compare_measure,
     Constant: _constant,
     Holds: _holds,
+    Matches: _matches,
     OneOf: _one_of,
     Present: _present,
     TextTest: _text_test,

@@ -78,7 +78,7 @@ def test_a_bug_shows_nothing_and_is_logged(
     whole(answer, 500)
     assert "hunter2" not in answer.text
     assert "secret" not in answer.text
-    assert caplog.records[-1].exc_info is not None
+    assert any(record.exc_info for record in caplog.records)
 
 
 @pytest.mark.parametrize("name", ["mongodb", "redis"])

@@ -27,11 +27,12 @@ from muster.console.sessions import Sessions
 from muster.jobs import routes as jobs
 from muster.projects import routes as projects
 from muster.projects import service as projects_service
-from muster.records import registry
+from muster.records import registry, registry_file
 from muster.records import routes as records
 from muster.records import service as records_service
+from muster.records.openapi import declare_fields
 from muster.resources import Resources, open_resources
-from muster.settings import Settings, load_settings
+from muster.settings import Settings, bundled, load_settings
 
 LARGEST_BODY = 10_000_000  # bytes; the import streams and has no limit
 
@@ -74,6 +75,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
         debug=False,
     )
     declare_problems(app.openapi_schema)
+    declare_fields(app.openapi_schema, registry_file.read(bundled("rules") / "fields.yaml"), records.PLURALS)
     app.asgi_handler = EncodedSlashes(app.asgi_handler)  # before the router, where no middleware of Litestar stands
     return app
 

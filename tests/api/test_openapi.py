@@ -68,6 +68,23 @@ async def test_the_import_declares_both_of_its_media_types(client: httpx.AsyncCl
     assert sorted(operation["requestBody"]["content"]) == ["application/x-ndjson", "text/csv"]
 
 
+async def test_records_declare_their_fields(client: httpx.AsyncClient) -> None:
+    schema = await document(client)
+    lead = schema["components"]["schemas"]["Lead"]["properties"]
+    assert lead["score"]["type"] == "number"
+    assert lead["tags"]["items"] == {"type": "string"}
+    assert lead["rev"]["readOnly"] is True
+    put = schema["paths"]["/v1/leads/{pii_id}"]["put"]
+    assert put["requestBody"]["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/Lead"}
+    assert {"200", "201"} <= set(put["responses"])
+
+
+async def test_every_reference_leads_somewhere(client: httpx.AsyncClient) -> None:
+    text = (await client.get("/schema/openapi.json")).text
+    schemas = (await document(client))["components"]["schemas"]
+    assert set(re.findall(r'"#/components/schemas/([^"]+)"', text)) <= set(schemas)
+
+
 async def test_operation_ids_are_unique(client: httpx.AsyncClient) -> None:
     ids = [op["operationId"] for item in (await document(client))["paths"].values() for op in item.values()]
     assert len(ids) == len(set(ids))

@@ -91,7 +91,6 @@ def openapi_config() -> OpenAPIConfig:
         version=version("muster"),
         description=_ABOUT,
         components=Components(
-            schemas={"Problem": PROBLEM_SCHEMA},
             security_schemes={"token": SecurityScheme(type="http", scheme="bearer", bearer_format="JWT")},
         ),
         security=[{"token": []}],
@@ -134,6 +133,7 @@ PROBLEM_SCHEMA = Schema(
 
 def declare_problems(document: OpenAPI) -> None:
     """Put the problem answers into every operation, in place of what Litestar assumes of errors."""
+    document.components.schemas = {**(document.components.schemas or {}), "Problem": PROBLEM_SCHEMA}
     for path, item in (document.paths or {}).items():
         for method in ("get", "put", "post", "delete", "patch"):
             operation = getattr(item, method)

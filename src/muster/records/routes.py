@@ -98,9 +98,9 @@ def _answer(profile: Profile, part: str, status: int = 200) -> Response[Record]:
     return Response(record_of(profile, part), status_code=status, headers={"ETag": etags.etag(profile.rev)})
 
 
+PLURALS = {"lead": "leads", "contact": "contacts", "customer": "customers"}
+
 ROUTES = (
-    *part_routes("lead", "leads"),
-    *part_routes("contact", "contacts"),
-    *part_routes("customer", "customers"),
+    *(route for part, plural in PLURALS.items() for route in part_routes(part, plural)),
     *profile_routes.ROUTES,
 )

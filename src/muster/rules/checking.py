@@ -5,9 +5,8 @@ more; what can be said is that something is surely not meant, and that is a warn
 """
 
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, TypeGuard
 
@@ -27,19 +26,28 @@ from muster.rules.conditions import (
     Holds,
     InCohort,
     Matches,
-    Measure,
     Not,
     OneOf,
     Operator,
     Present,
-    Scalar,
     TextTest,
     TextTestKind,
     Truthy,
     all_of,
     any_of,
 )
-from muster.rules.fields import PARTS, FieldType, Registry
+from muster.rules.fields import FieldType
+from muster.rules.operands import (
+    Defaulted,
+    Literal,
+    Lowered,
+    Measured,
+    OperandReader,
+    Part,
+    as_linear,
+    is_a,
+    of_type,
+)
 from muster.rules.oracle import constant_value
 from muster.rules.problems import Problem
 from muster.rules.syntax import Node, Syntax, chain, children, is_logic
@@ -55,72 +63,11 @@ COMPARE: dict[Operator, Callable[[Any, Any], bool]] = {
     ">=": operator.ge,
 }
 
-_PYTHON_TYPES: dict[FieldType, type] = {
-    FieldType.STRING: str,
-    FieldType.NUMBER: Decimal,
-    FieldType.BOOLEAN: bool,
-    FieldType.DATETIME: datetime,
-}
-
-
-@dataclass(frozen=True)
-class Literal:
-    """A constant of the rule: Decimal, text, bool, datetime in UTC, timedelta, None, or a tuple of them."""
-
-    value: Any
-
-
-@dataclass(frozen=True)
-class Part:
-    name: str
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A number made from a field: `lead.name.length`, `lead.created_at.year`."""
-
-    field: Field
-    measure: Measure
-
-
-@dataclass(frozen=True)
-class Lowered:
-    """`lead.name.as_lower`."""
-
-    field: Field
-
-
-@dataclass(frozen=True)
-class Defaulted:
-    """`field ?? literal`."""
-
-    field: Field
-    default: Any
-
-
-@dataclass(frozen=True)
-class Opaque:
-    """A value that only rule_engine's operations can make."""
-
-
-Value = Literal | Field | Part | Measured | Lowered | Defaulted | moments.Linear | Opaque
-
-
-@dataclass(frozen=True)
-class Names:
-    """What a node speaks of."""
-
-    fields: frozenset[str]
-    anchors: frozenset[str]
-    is_constant: bool
-
 
 @dataclass
-class Checker:
+class Checker(OperandReader):
     """Reads one rule's syntax into a condition; collects warnings on the way."""
 
-    syntax: Syntax
-    registry: Registry
     warnings: list[Problem] = field(default_factory=list)
 
     def condition(self, node: Node) -> Condition:
@@ -170,50 +117,6 @@ class Checker:
                 return any_of([Truthy(found, span), use_default], span, derived=True)
         return self.computed(node)
 
-    def value(self, node: Node) -> Value:
-        """The node as an operand."""
-        names = self.names(node)
-        if names.is_constant:
-            return Literal(_in_utc(constant_value(self.syntax, node)))
-        if found := self._field(node):
-            return found
-        if node.cls is ast.SymbolExpression:
-            if node.kwargs["scope"] is None:
-                return Part(node.args[1]) if node.args[1] in PARTS else Opaque()
-            return moments.Linear("datetime", timedelta(), anchor=node.args[1], anchor_sign=1)
-        if node.cls is ast.GetAttributeExpression:
-            held = self._field(node.args[1])
-            return _attribute_of(held, node.args[2]) if held else Opaque()
-        if node.cls is ast.CoalesceExpression and (found := self._field(node.args[1])):
-            default = self.value(node.args[2])
-            return Defaulted(found, default.value) if isinstance(default, Literal) else Opaque()
-        return self._linear(node) or Opaque()
-
-    def names(self, node: Node) -> Names:
-        """The fields, parts and moments named below a node."""
-        fields: set[str] = set()
-        anchors: set[str] = set()
-        is_constant = True
-        waiting = [node]
-        while waiting:
-            found = waiting.pop()
-            if named := self._field(found):
-                fields.add(named.name)
-                is_constant = False
-                continue
-            if found.cls is ast.SymbolExpression:
-                name = found.args[1]
-                if found.kwargs["scope"] is None:
-                    is_constant = False
-                    fields |= {name} & set(PARTS)
-                elif name in ("now", "today"):
-                    is_constant = False
-                    anchors.add(name)
-                elif name == "in_cohort":
-                    is_constant = False
-            waiting.extend(children(found))
-        return Names(frozenset(fields), frozenset(anchors), is_constant)
-
     def computed(self, node: Node) -> Computed:
         """The node as it is, for rule_engine's operations."""
         names = self.names(node)
@@ -229,24 +132,6 @@ class Checker:
         """Add a warning at a node."""
         self.warnings.append(Problem(detail, self.syntax.span(node), suggestion=suggestion))
 
-    def _field(self, node: Node) -> Field | None:
-        if node.cls is not ast.GetAttributeExpression or node.args[1].cls is not ast.SymbolExpression:
-            return None
-        name = f"{node.args[1].args[1]}.{node.args[2]}"
-        found = self.registry.get(name)
-        return Field(name, found) if found and node.args[1].kwargs["scope"] is None else None
-
-    def _linear(self, node: Node) -> moments.Linear | None:
-        if node.cls is ast.UnaryExpression:
-            inner = as_linear(self.value(node.args[2]))
-            return moments.negated(inner) if inner and inner.kind == "timedelta" else None
-        if node.cls not in (ast.AddExpression, ast.SubtractExpression):
-            return None
-        left, right = as_linear(self.value(node.args[2])), as_linear(self.value(node.args[3]))
-        if not left or not right:
-            return None
-        return (moments.added if node.cls is ast.AddExpression else moments.subtracted)(left, right)
-
     def _reason(self, node: Node) -> str:
         waiting = [node]
         while waiting:
@@ -259,7 +144,7 @@ class Checker:
     def _warn_of_loose_not(self, node: Node) -> None:
         inner = node.args[2]
         if inner.cls is ast.ComparisonExpression and not _in_parentheses(self.syntax, node, inner):
-            first = self._field(inner.args[2])
+            first = self.field(inner.args[2])
             if first and first.type is FieldType.BOOLEAN:
                 source = self.syntax.source(inner)
                 self.warn(
@@ -267,39 +152,8 @@ class Checker:
                 )
 
 
-_PARTS_OF_DATES: tuple[Measure, ...] = ("year", "month", "day", "hour", "minute", "second", "millisecond")
-
-
-def _attribute_of(found: Field, attribute: str) -> Value:
-    if attribute == "length" and (found.type.is_list or found.type is FieldType.STRING):
-        return Measured(found, "length")
-    if found.type is FieldType.DATETIME:
-        return next((Measured(found, part) for part in _PARTS_OF_DATES if part == attribute), Opaque())
-    return Lowered(found) if attribute == "as_lower" and found.type is FieldType.STRING else Opaque()
-
-
 def _is_ascii(values: tuple[Any, ...]) -> TypeGuard[tuple[str, ...]]:
     return all(isinstance(value, str) and value.isascii() for value in values)
-
-
-def _in_utc(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.astimezone(UTC)
-    return tuple(map(_in_utc, value)) if isinstance(value, (tuple, set)) else value
-
-
-def as_linear(value: Value) -> moments.Linear | None:
-    """A value as a linear form of time, where it is one."""
-    match value:
-        case moments.Linear():
-            return value
-        case Field(type=FieldType.DATETIME):
-            return moments.Linear("datetime", timedelta(), value, 1)
-        case Literal(value=datetime() as moment):
-            return moments.moment_literal(moment)
-        case Literal(value=timedelta() as length):
-            return moments.Linear("timedelta", length)
-    return None
 
 
 def inner_operator(node: Node) -> str:
@@ -354,7 +208,7 @@ def _field_with_literal(checker: Checker, node: Node, sign: Operator, found: Fie
             return None
         checker.warn(node, f"{found.name} is a {found.type}; this comparison can never hold.", _member(checker, node))
         return Constant(sign == "!=", span)
-    if not _is_a(value, found.type):
+    if not is_a(value, found.type):
         never = "always" if sign == "!=" else "never"
         checker.warn(node, f"{found.name} is a {found.type}, and this is not: the comparison is {never} true.")
         return Constant(sign == "!=", span)
@@ -468,22 +322,6 @@ def _folded(checker: Checker, node: Node, kind: TextTestKind, found: Field, text
         return TextTest(kind, found, text, span, folded=True)
     checker.warn(node, f"as_lower has no capital letters, so it never has {text[:40]!r}.", text[:40].lower())
     return Constant(value=False, span=span)
-
-
-def of_type(values: Iterable[Any], field_type: FieldType) -> Iterable[Scalar]:
-    """The literals that can equal a value of a type, in that type: in a list, true is 1 and 1 is true; null is none."""
-    for value in dict.fromkeys(value for value in values if not isinstance(value, tuple)):
-        if isinstance(value, (bool, Decimal)) and field_type is FieldType.NUMBER:
-            yield Decimal(value)
-        elif isinstance(value, (bool, Decimal)) and field_type is FieldType.BOOLEAN:
-            if value in (0, 1):
-                yield bool(value)
-        elif _is_a(value, field_type):
-            yield value
-
-
-def _is_a(value: object, field_type: FieldType) -> TypeGuard[Scalar]:
-    return type(value) is _PYTHON_TYPES[field_type]
 
 
 def _call(checker: Checker, node: Node) -> Condition | None:

@@ -8,13 +8,14 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from rule_engine import ast
 
+from muster.rules.building import build, engine_context
 from muster.rules.checking import Checker
 from muster.rules.conditions import CompareMoment, Computed, Condition, Constant, InCohort, leaves, names_of, simplified
 from muster.rules.fields import Registry, scope_of
-from muster.rules.oracle import build, engine_context
 from muster.rules.problems import Problem, RuleError, Span
 from muster.rules.syntax import Syntax, children, parse
-from muster.rules.trees import condition_tree, located, read_tree
+from muster.rules.tree_printing import condition_tree
+from muster.rules.trees import located, read_tree
 from muster.rules.vetting import vet
 
 COHORT_ID = re.compile(r"COH-[1-9][0-9]{0,18}")

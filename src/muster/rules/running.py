@@ -12,6 +12,8 @@ from muster.rules.reading import Rule
 
 def oracle(rule: Rule) -> Predicate:
     """What the rule means, scope included; slow, and the judge of everything else."""
+    if rule.cohorts:
+        raise ValueError("a rule that names other cohorts has no meaning for a profile alone")
     decide = build_oracle(rule.text, rule.registry, rule.time_zone)
     required = rule.required_parts
 

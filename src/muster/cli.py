@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import sys
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -42,10 +43,15 @@ def up() -> None:
     """Run everything: MongoDB and Redis where no address is set, the API, workers and watcher. Ctrl-C stops it."""
     from muster.embedded import supervisor
 
-    def tell(problem: str) -> None:
-        click.echo(f"muster: {problem}", err=True)
+    def announce(line: str) -> None:
+        with suppress(OSError):  # nobody reads any more: no reason to stop
+            click.echo(line)
 
-    asyncio.run(supervisor.up(load_settings(), announce=click.echo, tell=tell))
+    def tell(problem: str) -> None:
+        with suppress(OSError):
+            click.echo(f"muster: {problem}", err=True)
+
+    asyncio.run(supervisor.up(load_settings(), announce=announce, tell=tell))
 
 
 @click.command()

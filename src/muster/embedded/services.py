@@ -48,15 +48,15 @@ class Keeper:
 
     async def keep(self) -> None:
         """Run the service until cancelled. Raises StartError when it never comes up in the first place."""
-        processes.rotate(self.service.log)
         while True:
+            processes.rotate(self.service.log)
             began = time.monotonic()
             code = await self._run_once()
             self.failures = 1 if time.monotonic() - began > STEADY else self.failures + 1
             what = f"{self.service.name} ended ({self.service.explain(code)})"
             if not self.ready.is_set() and self.failures >= TRIES_TO_START:
                 raise StartError(f"{what} and does not start. {self.last_words()}")
-            pause = min(0.1 * 2**self.failures, LONGEST_PAUSE)
+            pause = min(0.1 * 2 ** min(self.failures, 10), LONGEST_PAUSE)
             again = f"it is started again in {pause:.1f} s"
             repeated = (
                 f" {self.failures} times in a row. {self.last_words()}" if self.failures >= TRIES_TO_START else ""

@@ -10,7 +10,7 @@ import copy
 import re
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeGuard
 
@@ -76,15 +76,15 @@ class Syntax:
         return self.text[start:end]
 
 
-def children(node: Node) -> Iterator[Node]:
+def children(node: Node) -> list[Node]:
     """The nodes directly below a node, from left to right."""
-    waiting: deque[Any] = deque((*node.args, *node.kwargs.values()))
-    while waiting:
-        found = waiting.popleft()
-        if is_node(found):
-            yield found
-        elif isinstance(found, (tuple, list, deque)):
-            waiting.extendleft(reversed(found))
+    found: list[Node] = []
+    for argument in (*node.args, *node.kwargs.values()):
+        if is_node(argument):
+            found.append(argument)
+        elif isinstance(argument, (tuple, deque)):
+            found += [member for member in argument if is_node(member)]
+    return found
 
 
 def is_logic(node: Node, operator: str | None = None) -> bool:

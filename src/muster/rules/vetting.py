@@ -87,7 +87,7 @@ def _problems(syntax: Syntax, registry: Registry) -> Iterator[Problem]:
             continue
         if node.cls is ast.ComprehensionExpression:
             variables |= {node.args[2]}
-        waiting.extend((child, variables) for child in reversed(list(children(node))))
+        waiting.extend((child, variables) for child in reversed(children(node)))
 
 
 def _profile_name(node: Node, variables: frozenset[str]) -> str | None:

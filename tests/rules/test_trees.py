@@ -170,6 +170,45 @@ def test_an_expression_cannot_leave_its_place(text: str) -> None:
         assert compile_rule(rule)({"lead": {"active": True, "score": 1}}, NOW)
 
 
+def deep(levels: int) -> Any:
+    """Lists inside of lists."""
+    found: Any = 1
+    for _ in range(levels):
+        found = [found]
+    return found
+
+
+@pytest.mark.parametrize(
+    "leaf",
+    [
+        {"field": "lead.score", "operator": "in", "value": deep(5000)},
+        {"field": "lead.score", "operator": deep(5000), "value": 1},
+        {"field": deep(5000), "operator": "equal", "value": 1},
+        {"fact": "lead", "path": deep(5000), "operator": "equal", "value": 1},
+        {"field": "lead.score", "operator": "equal", "value": 10**5000},
+        {"field": "lead.score", "operator": "equal", "value": -(10**400)},
+        {"field": "lead.score", "operator": "equal", "value": float("inf")},
+        {"field": "lead.created_at", "operator": "withinLast", "value": {"amount": 10**400, "unit": "days"}},
+        {"field": "lead.created_at", "operator": "withinLast", "value": {"amount": float("nan"), "unit": "days"}},
+        {"field": "lead.created_at", "operator": "withinLast", "value": {"amount": 1, "unit": deep(5000)}},
+        {"field": "lead.created_at", "operator": "before", "value": {"anchor": deep(5000)}},
+        {"field": "lead.created_at", "operator": "before", "value": {"anchor": "now", "offset": 1e300}},
+        {"field": "lead.created_at", "operator": "before", "value": "99999-01-01"},
+        {"field": "lead.status", "operator": "equal", "value": "\ud800"},
+        {"field": "lead.status", "operator": "in", "value": ["x"] * 20_000},
+        {"field": "lead.status", "operator": "equal", "value": "x" * 2_000_000},
+        {"field": "lead.__class__", "operator": "equal", "value": 1},
+        {"field": "lead.score) or (true", "operator": "equal", "value": 1},
+        {1: 2, "field": "lead.score", "operator": "equal", "value": 1},
+    ],
+)
+def test_hostile_trees_are_refused(leaf: dict[Any, Any]) -> None:
+    """With Muster's own error, and a place."""
+    refused = read_or_refuse({"all": [leaf]})
+    assert isinstance(refused, RuleError)
+    assert all(problem.pointer is not None or "characters" in problem.detail for problem in refused.problems)
+
+
 def test_no_conditions_hold_for_everything() -> None:
     """As json-rules-engine has it, for `all` and for `any`."""
     for kind in ("all", "any"):

@@ -4,8 +4,8 @@ A tree is written out as text, with a map from stretches of that text to JSON po
 other. So there is one reader, one check, one meaning; a problem found in the text is told at its place in the tree.
 """
 
-import math
 import re
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -21,6 +21,7 @@ from muster.rules.problems import Problem, RuleError
 from muster.rules.suggestions import closest
 from muster.rules.syntax import MAX_DEPTH, MAX_TOKENS, parse
 
+MAX_NUMBER = sys.float_info.max
 UNITS = {
     "seconds": timedelta(seconds=1),
     "minutes": timedelta(minutes=1),
@@ -204,8 +205,9 @@ class _Leaf:
         if not isinstance(operator, str) or operator not in OPERATORS:
             if "operator" not in tree:
                 self.fail("", "The operator is missing.")
-            meant = closest(operator, OPERATORS) if isinstance(operator, str) else None
-            self.fail("/operator", f"There is no operator {str(operator)[:40]!r}.", meant)
+            if not isinstance(operator, str):
+                self.fail("/operator", "An operator is named by text; there is no operator like this.")
+            self.fail("/operator", f"There is no operator {operator[:40]!r}.", closest(operator, OPERATORS))
         if operator in _WITHOUT_VALUE:
             if tree.get("value") is not None:
                 self.fail("/value", f"{operator} takes no value.")
@@ -282,17 +284,21 @@ class _Leaf:
             self.fail(below, 'A value that is an object is a relative date {"anchor": "now", …} or another field.')
         if isinstance(value, (list, tuple)):
             inner = Field(found.name, _item_type(found))
-            return (
-                f"[{', '.join(self.literal(inner, each, f'{below}/{index}')[0] for index, each in enumerate(value))}]",
-                pointer,
-            )
-        if isinstance(value, float) and not math.isfinite(value):
-            self.fail(below, "NaN and infinities are not values.")
+            members = [self.member(inner, each, f"{below}/{index}") for index, each in enumerate(value)]
+            return f"[{', '.join(members)}]", pointer
+        if isinstance(value, (int, float)) and not -MAX_NUMBER <= value <= MAX_NUMBER:
+            self.fail(below, "NaN, infinities and numbers beyond ±1.8e308 are not values.")
         if found.type is FieldType.DATETIME and isinstance(value, str):
             return literal_text(self.moment(value, below)), pointer
         if value is None or isinstance(value, (str, bool, int, float)):
             return literal_text(value), pointer
         return self.fail(below, "A value is text, a number, true, false, null, or a list of them.")
+
+    def member(self, found: Field, value: Any, below: str) -> str:
+        """A member of a list, which is no list itself."""
+        if isinstance(value, (list, tuple)):
+            self.fail(below, "A list inside of a list is not a value.")
+        return self.literal(found, value, below)[0]
 
     def moment(self, value: str, below: str) -> datetime:
         try:
@@ -308,15 +314,15 @@ class _Leaf:
         return moment_text(value["anchor"], self.duration(offset, value.get("unit", "days"), below, "offset"))
 
     def duration(self, amount: Any, unit: Any, below: str, name: str) -> timedelta:
-        if isinstance(amount, bool) or not isinstance(amount, (int, float)) or not math.isfinite(amount):
+        if isinstance(amount, bool) or not isinstance(amount, (int, float)):
             self.fail(f"{below}/{name}", f"{name} is a number.")
-        plural = unit if isinstance(unit, str) and unit.endswith("s") else f"{unit}s"
-        if plural not in UNITS:
-            self.fail(f"{below}/unit", f"unit is one of {', '.join(UNITS)}.", closest(str(unit), UNITS))
+        singular = unit.removesuffix("s") if isinstance(unit, str) else ""
+        if f"{singular}s" not in UNITS:
+            self.fail(f"{below}/unit", f"unit is one of {', '.join(UNITS)}.", closest(f"{singular}s", UNITS))
         try:
-            length: timedelta = amount * UNITS[plural]
-        except OverflowError:
-            self.fail(f"{below}/{name}", f"{name} is too large.")
+            length: timedelta = amount * UNITS[f"{singular}s"]
+        except (OverflowError, ValueError):  # too large; NaN
+            self.fail(f"{below}/{name}", f"{name} is not a number of {singular}s that rules can reckon with.")
         return length
 
     def last(self, value: Any) -> timedelta:

@@ -134,17 +134,18 @@ def _prepared(node: Node, syntax: Syntax, operands: list[_BuiltLater]) -> Node:
 
 
 def _balanced(node: Node, operands: list[_BuiltLater], syntax: Syntax) -> Node:
-    level: list[Any] = operands
+    """A chain as a tree of even depth; every node of it stands where the whole chain stands."""
+    level = operands
     while len(level) > 1:
-        pairs = [level[index : index + 2] for index in range(0, len(level), 2)]
-        level = [
-            _BuiltLater(make_node(node, (*node.args[:2], *pair), {}), syntax) if len(pair) == 2 else pair[0]
-            for pair in pairs
-        ]
-        for made in level:
-            syntax.offsets.setdefault(id(made.node), syntax.offsets[id(node)])
-    top: Node = level[0].node
-    return top
+        joined = [_joined(node, pair, syntax) for pair in zip(level[::2], level[1::2], strict=False)]
+        level = [*joined, level[-1]] if len(level) % 2 else joined
+    return level[0].node
+
+
+def _joined(node: Node, pair: tuple[_BuiltLater, _BuiltLater], syntax: Syntax) -> _BuiltLater:
+    joined = make_node(node, (*node.args[:2], *pair), {})
+    syntax.offsets[id(joined)] = syntax.offsets[id(node)]
+    return _BuiltLater(joined, syntax)
 
 
 def _problem(error: errors.EngineError, node: Node, syntax: Syntax) -> Problem:

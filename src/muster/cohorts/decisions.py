@@ -7,13 +7,11 @@ from datetime import datetime
 from typing import Any
 
 from bson import ObjectId, Timestamp
-from pymongo import DeleteOne, InsertOne, ReplaceOne
 
 from muster.cohorts.documents import Cause, row_id
 from muster.cohorts.generations import row
 from muster.cohorts.live_rules import LiveRule, LiveRules
 
-Write = InsertOne[dict[str, Any]] | DeleteOne | ReplaceOne[dict[str, Any]]
 Row = Mapping[str, Any]
 Rows = Mapping[ObjectId, Mapping[str, Row]]  # profile → generation → stored row
 
@@ -31,9 +29,15 @@ class Pending:
 class Decisions:
     """What one transaction writes. `counts` is by generation: (cohort, number, is filling) → (net members, rows)."""
 
-    writes: list[Write] = field(default_factory=list)
+    inserted: list[dict[str, Any]] = field(default_factory=list)
+    replaced: list[dict[str, Any]] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
     changes: list[dict[str, Any]] = field(default_factory=list)
     counts: dict[tuple[str, int, bool], list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0]))
+
+    def __len__(self) -> int:
+        """How many rows are written."""
+        return len(self.inserted) + len(self.replaced) + len(self.deleted)
 
     def count(self, live: LiveRule, net: int) -> None:
         """One more row written for a generation."""
@@ -47,9 +51,16 @@ class Decisions:
         return any(is_filling for _, _, is_filling in self.counts)
 
 
-def decide(
-    pending: Mapping[ObjectId, Pending], rows: Rows, live: LiveRules, now: datetime, as_of: Timestamp
-) -> Decisions:
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What a batch is decided on: the live rules and cluster time of one snapshot, and what `$now` is."""
+
+    live: LiveRules
+    as_of: Timestamp
+    now: datetime
+
+
+def decide(pending: Mapping[ObjectId, Pending], rows: Rows, moment: Moment) -> Decisions:
     """Compare and collect; nothing is read or written here.
 
     In a generation in place the watcher is the only writer, so a row stands for a member and leaving deletes it.
@@ -57,18 +68,18 @@ def decide(
     that was decided later.
     """
     decisions = Decisions()
-    decide_one = _Decider(live, now, as_of, decisions)
+    decide_one = _Decider(moment.live, moment.now, moment.as_of, decisions)
     for profile_id, work in pending.items():
         stored = rows.get(profile_id, {})
         if work.profile is None:
             decide_one.gone(profile_id, stored)
             continue
-        for rule in work.rules:
-            answer = rule.accepts(work.profile, now)
-            if rule.is_filling:
-                decide_one.beside_a_run(rule, profile_id, stored, answer=answer, cause=work.cause)
-            else:
-                decide_one.in_place(rule, profile_id, stored, answer=answer, cause=work.cause)
+        for rule in work.rules:  # the innermost loop of the watcher: most pairs end at the first `continue`
+            answer = rule.matches(work.profile, moment.now)
+            found = stored.get(rule.generation)
+            if answer == (found is not None and found["in"]) and not rule.is_filling:
+                continue
+            decide_one(rule, profile_id, stored, answer=answer, cause=work.cause)
     return decisions
 
 
@@ -79,20 +90,19 @@ class _Decider:
     as_of: Timestamp
     into: Decisions
 
-    def in_place(
+    def __call__(
         self, rule: LiveRule, profile: ObjectId, stored: Mapping[str, Row], *, answer: bool, cause: Cause
     ) -> None:
-        found = stored.get(rule.generation)
-        was_member = found is not None and found["in"]
-        if answer == was_member:
+        """Write what the rule answers about a profile; in a generation in place it differs from what is stored."""
+        if rule.is_filling:
+            self.beside_a_run(rule, profile, stored, answer=answer, cause=cause)
             return
-        identity = row_id(rule.generation, profile)
-        if not answer:
-            self.into.writes.append(DeleteOne({"_id": identity}))
-        else:
+        found = stored.get(rule.generation)
+        if answer:  # a tombstone left from the run may still stand there
             entry = self._row(rule, profile, is_member=True, cause=cause)
-            # A tombstone left from the run may still stand here.
-            self.into.writes.append(InsertOne(entry) if found is None else ReplaceOne({"_id": identity}, entry))
+            (self.into.inserted if found is None else self.into.replaced).append(entry)
+        else:
+            self.into.deleted.append(row_id(rule.generation, profile))
         self.into.count(rule, 1 if answer else -1)
         self._changed(rule, profile, "entered" if answer else "left", cause)
 
@@ -106,8 +116,7 @@ class _Decider:
         shown = self._row_in_place(rule, stored)
         if answer and shown is not None:  # a member before the edit stays one: since when and why stay, too
             entry |= {"entered_at": shown["entered_at"], "cause": shown["cause"]}
-        identity = {"_id": entry["_id"]}
-        self.into.writes.append(InsertOne(entry) if found is None else ReplaceOne(identity, entry))
+        (self.into.inserted if found is None else self.into.replaced).append(entry)
         self.into.count(rule, 0)
 
     def gone(self, profile: ObjectId, stored: Mapping[str, Row]) -> None:
@@ -115,7 +124,7 @@ class _Decider:
             rule = self.live.by_generation.get(generation)
             if rule is None or rule.is_filling:
                 continue  # not live any more, and purged soon; or below
-            self.into.writes.append(DeleteOne({"_id": found["_id"]}))
+            self.into.deleted.append(found["_id"])
             if found["in"]:
                 self.into.count(rule, -1)
                 self._changed(rule, profile, "left", Cause.RECORD)

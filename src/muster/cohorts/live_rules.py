@@ -14,6 +14,8 @@ from muster.cohorts.snapshot import Snapshot
 from muster.records.service import registry
 from muster.rules import PARTS, Plan, Registry, Rule, RuleError, compile_rule, plan_rule
 
+Predicate = Callable[[Mapping[str, Any], datetime], bool]
+
 log = structlog.get_logger(__name__)
 
 
@@ -26,12 +28,11 @@ class LiveRule:
     number: int
     is_filling: bool
     rule: Rule | None  # None: a static cohort, which only loses the profiles that are erased
-    matches: Callable[[Mapping[str, Any], datetime], bool] | None
+    matches: Predicate
+    generation: str = field(init=False)  # the name its rows carry: made once, since it is asked for at every decision
 
-    @property
-    def generation(self) -> str:
-        """The name its rows carry."""
-        return generation_id(self.cohort_id, self.number)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "generation", generation_id(self.cohort_id, self.number))
 
     @property
     def plan(self) -> Plan:
@@ -39,10 +40,6 @@ class LiveRule:
         if self.rule is None:
             raise ValueError(f"{self.generation} has no rule")
         return plan_rule(self.rule)
-
-    def accepts(self, profile: Mapping[str, Any], now: datetime) -> bool:
-        """Whether the profile belongs, by the rule."""
-        return self.matches is not None and self.matches(profile, now)
 
 
 @dataclass(slots=True)
@@ -143,10 +140,15 @@ async def read_live_rules(snapshot: Snapshot, before: LiveRules) -> LiveRules:
                     number=generation.number,
                     is_filling=place == "filling",
                     rule=rule,
-                    matches=compile_rule(rule) if rule else None,
+                    matches=compile_rule(rule) if rule else _nobody,
                 )
             )
     return live
+
+
+def _nobody(_profile: Mapping[str, Any], _now: datetime) -> bool:
+    """The predicate of a static cohort, which nobody enters by a change."""
+    return False
 
 
 async def _read(cohort_id: str, stored: StoredRule, fields: Registry) -> Rule | None:

@@ -19,11 +19,11 @@ from typing import Any
 import structlog
 from bson import ObjectId
 from motor.motor_asyncio import AsyncIOMotorClientSession
-from pymongo import UpdateOne
+from pymongo import ReplaceOne, UpdateOne
 from pymongo.errors import PyMongoError
 from pymongo.read_concern import ReadConcern
 
-from muster.cohorts.decisions import Decisions, Pending, Rows, decide
+from muster.cohorts.decisions import Decisions, Moment, Pending, Rows, decide
 from muster.cohorts.documents import Cause, Change, Cohort, Membership, WatchState
 from muster.cohorts.live_rules import LiveRule, LiveRules, changes_a_rule_could_see, read_live_rules
 from muster.cohorts.reconciliation import differing
@@ -38,6 +38,7 @@ LEASE_TTL = timedelta(seconds=10)
 STANDBY_LOOKS_EVERY = 1.0  # seconds
 TICK_SECONDS = 10.0
 EVENTS_PER_BATCH = 1_000
+WRITES_PER_TRANSACTION = 2_000
 PROFILES_PER_RECONCILED_BATCH = 10_000  # one comparison of the whole per batch, so not too few
 SAVE_TOKEN_EVERY = 1.0  # seconds, where nothing else is written
 WAIT_AFTER_ERROR = 1.0  # seconds
@@ -100,7 +101,6 @@ class Watcher:
     live: LiveRules = field(default_factory=LiveRules)
     state: WatchState | None = None
     _token: Mapping[str, Any] | None = None
-    _saved_token: Mapping[str, Any] | None = None
     _saved_at: float = 0.0
     _ticked_at: float = 0.0
     _events: int = 0
@@ -131,7 +131,7 @@ class Watcher:
         if saved.deployment != deployment:
             self.state.deployment = deployment
             return "the collection of profiles is another one than before"
-        self._token = self._saved_token = saved.token
+        self._token = saved.token
         return None
 
     async def _apply_for_ever(self, stream: Stream) -> None:
@@ -156,14 +156,16 @@ class Watcher:
             known = changed.get(event.profile, frozenset())
             changed[event.profile] = None if known is None or event.changed is None else known | event.changed
         self._events += len(events)
-        token = events[-1].token
         while True:
             now = await self._renew()
             async with open_snapshot() as snapshot:
                 self.live = await read_live_rules(snapshot, self.live)
                 pending = await self._pending(changed, snapshot)
-                if await self._settle(pending, snapshot, now, token, newest=events[-1].written_at):
-                    return
+                moment = Moment(self.live, snapshot.as_of, now)
+                settled = await self._settle(pending, await _rows(pending, snapshot.session), moment, events[-1].token)
+            if settled:
+                self._lag_ms = max(0.0, (datetime.now(UTC) - events[-1].written_at).total_seconds() * 1000)
+                return
 
     async def _pending(
         self, changed: Mapping[ObjectId, frozenset[str] | None], snapshot: Snapshot
@@ -188,50 +190,48 @@ class Watcher:
     async def _settle(
         self,
         pending: Mapping[ObjectId, Pending],
-        snapshot: Snapshot,
-        now: datetime,
+        rows: Rows,
+        moment: Moment,
         token: Mapping[str, Any] | None,
-        newest: datetime | None = None,
     ) -> bool:
-        """Write what differs, in one transaction with the token. False when rules moved: then decide anew."""
-        decisions = Decisions()
-        if pending:
-            stored = await _rows(pending, snapshot.session)
-            decisions = decide(pending, stored, self.live, now, snapshot.as_of)
+        """Write what differs, in one transaction with the token. False when rules moved: then decide anew.
+
+        Much is written in several transactions, the token in the last: a large one would hold more than a small
+        server's cache can, be rolled back, and be tried for ever.
+        """
+        decisions = decide(pending, rows, moment)
+        if len(decisions) > WRITES_PER_TRANSACTION and len(pending) > 1:
+            first, second = _halves(pending)
+            return await self._settle(first, rows, moment, self._token) and await self._settle(
+                second, rows, moment, token
+            )
+        if decisions:
+            client = Membership.get_motor_collection().database.client
+            try:
+                async with await client.start_session() as session:
+                    await session.with_transaction(
+                        lambda inside: self._commit(inside, pending, decisions, moment=moment, token=token),
+                        read_concern=ReadConcern("snapshot"),
+                    )
+            except RulesMoved:
+                self.live = LiveRules()
+                return False
+            self._saved_at = time.monotonic()
         self._token = token
-        if not decisions.writes:
-            self._note_lag(newest)
-            return True
-        client = Membership.get_motor_collection().database.client
-        try:
-            async with await client.start_session() as session:
-                await session.with_transaction(
-                    lambda inside: self._commit(inside, decisions, pending, snapshot, now),
-                    read_concern=ReadConcern("snapshot"),
-                )
-        except RulesMoved:
-            self.live = LiveRules()
-            return False
-        self._saved_token, self._saved_at = token, time.monotonic()
-        self._note_lag(newest)
         return True
 
     async def _commit(
         self,
         session: AsyncIOMotorClientSession,
-        decisions: Decisions,
         pending: Mapping[ObjectId, Pending],
-        snapshot: Snapshot,
-        now: datetime,
+        decisions: Decisions,
+        *,
+        moment: Moment,
+        token: Mapping[str, Any] | None,
     ) -> None:
         if decisions.touches_filling:  # the run writes beside us: only rows read in here are sure
-            decisions = decide(pending, await _rows(pending, session), self.live, now, snapshot.as_of)
-        if decisions.writes:
-            written = await Membership.get_motor_collection().bulk_write(
-                decisions.writes, ordered=False, session=session
-            )
-            if written.inserted_count + written.deleted_count + written.matched_count < len(decisions.writes):
-                raise RulesMoved  # a row is not what it was in our snapshot, so the counts would be wrong
+            decisions = decide(pending, await _rows(pending, session), moment)
+        await _write_rows(decisions, session)
         if decisions.changes:
             await Change.get_motor_collection().insert_many(decisions.changes, session=session)
         if decisions.counts:
@@ -239,7 +239,7 @@ class Watcher:
             result = await Cohort.get_motor_collection().bulk_write(counted, session=session)
             if result.matched_count < len(counted):
                 raise RulesMoved
-        await self._write_state(session)
+        await self._write_state(token, session)
         if await leases.renew(self.lease, session=session) is None:  # last, so that a stall holds it shortest
             raise LeaseLost
 
@@ -288,7 +288,8 @@ class Watcher:
                     profile: Pending(found.get(profile), (current,) if profile in found else (), cause)
                     for profile in part
                 }
-                settled = await self._settle(pending, snapshot, now, self._token)
+                moment = Moment(self.live, snapshot.as_of, now)
+                settled = await self._settle(pending, await _rows(pending, snapshot.session), moment, self._token)
             if settled and len(part) == len(differences):
                 return
 
@@ -303,13 +304,14 @@ class Watcher:
         """Keep the position of a quiet stream too, or it would fall out of the history."""
         await self._renew()
         self._saved_at = time.monotonic()
-        await self._write_state(None)
-        self._saved_token = self._token
+        await self._write_state(self._token)
 
-    async def _write_state(self, session: AsyncIOMotorClientSession | None) -> None:
+    async def _write_state(
+        self, token: Mapping[str, Any] | None, session: AsyncIOMotorClientSession | None = None
+    ) -> None:
         if self.state is None:
             return
-        self.state.token = dict(self._token) if self._token else None
+        self.state.token = dict(token) if token else None
         self.state.events = self._events
         self.state.lag_ms = self._lag_ms
         self.state.saved_at = datetime.now(UTC)
@@ -318,9 +320,21 @@ class Watcher:
             {"_id": SLICE}, {"$set": document}, upsert=True, session=session
         )
 
-    def _note_lag(self, newest: datetime | None) -> None:
-        if newest is not None:
-            self._lag_ms = max(0.0, (datetime.now(UTC) - newest).total_seconds() * 1000)
+
+async def _write_rows(decisions: Decisions, session: AsyncIOMotorClientSession) -> None:
+    """Raises RulesMoved when a row is not what it was in our snapshot: then the counts would be wrong."""
+    memberships = Membership.get_motor_collection()
+    if decisions.inserted:
+        await memberships.insert_many(decisions.inserted, ordered=False, session=session)
+    if decisions.deleted:
+        deleted = await memberships.delete_many({"_id": {"$in": decisions.deleted}}, session=session)
+        if deleted.deleted_count < len(decisions.deleted):
+            raise RulesMoved
+    if decisions.replaced:
+        replacements = [ReplaceOne({"_id": entry["_id"]}, entry) for entry in decisions.replaced]
+        replaced = await memberships.bulk_write(replacements, ordered=False, session=session)
+        if replaced.matched_count < len(replacements):
+            raise RulesMoved
 
 
 def _count(cohort_id: str, number: int, is_filling: bool, net: int, rows: int) -> UpdateOne:
@@ -339,6 +353,12 @@ async def _rows(profiles: Mapping[ObjectId, Pending], session: AsyncIOMotorClien
     async for row in Membership.get_motor_collection().find({"profile": {"$in": list(profiles)}}, session=session):
         rows.setdefault(row["profile"], {})[row["generation"]] = row
     return rows
+
+
+def _halves(pending: Mapping[ObjectId, Pending]) -> tuple[dict[ObjectId, Pending], dict[ObjectId, Pending]]:
+    items = list(pending.items())
+    middle = len(items) // 2
+    return dict(items[:middle]), dict(items[middle:])
 
 
 def _profiles(ids: Sequence[ObjectId], snapshot: Snapshot) -> Any:

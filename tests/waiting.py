@@ -12,7 +12,7 @@ async def until(look: Callable[[], Awaitable[T]], *, seconds: float = 30) -> T:
     answer: T | None = None
     try:
         async with asyncio.timeout(seconds):
-            while not (answer := await look()):  # noqa: ASYNC110  what other processes do tells no event
+            while not (answer := await look()):
                 await asyncio.sleep(0.02)  # between two looks at a condition
     except TimeoutError:
         raise AssertionError(f"Still {answer!r} after {seconds} s.") from None

@@ -95,7 +95,7 @@ class _Decider:
     ) -> None:
         """Write what the rule answers about a profile; in a generation in place it differs from what is stored."""
         if rule.is_filling:
-            self.beside_a_run(rule, profile, stored, answer=answer, cause=cause)
+            self.beside_a_run(rule, profile, stored, answer=answer)
             return
         found = stored.get(rule.generation)
         if answer:  # a tombstone left from the run may still stand there
@@ -106,13 +106,12 @@ class _Decider:
         self.into.count(rule, 1 if answer else -1)
         self._changed(rule, profile, "entered" if answer else "left", cause)
 
-    def beside_a_run(
-        self, rule: LiveRule, profile: ObjectId, stored: Mapping[str, Row], *, answer: bool, cause: Cause
-    ) -> None:
+    def beside_a_run(self, rule: LiveRule, profile: ObjectId, stored: Mapping[str, Row], *, answer: bool) -> None:
         found = stored.get(rule.generation)
         if found is not None and (found["as_of"] >= self.as_of or found["in"] == answer):
             return
-        entry = self._row(rule, profile, is_member=answer, cause=cause)
+        # Whoever is found while the generation is filled is in because of its rule, as if the run had come first.
+        entry = self._row(rule, profile, is_member=answer, cause=Cause.RULE)
         shown = self._row_in_place(rule, stored)
         if answer and shown is not None:  # a member before the edit stays one: since when and why stay, too
             entry |= {"entered_at": shown["entered_at"], "cause": shown["cause"]}
@@ -124,12 +123,12 @@ class _Decider:
             rule = self.live.by_generation.get(generation)
             if rule is None or rule.is_filling:
                 continue  # not live any more, and purged soon; or below
-            self.into.deleted.append(found["_id"])
+            self.into.deleted.append(row_id(generation, profile))
             if found["in"]:
                 self.into.count(rule, -1)
                 self._changed(rule, profile, "left", Cause.RECORD)
         for rule in self.live.filling:
-            self.beside_a_run(rule, profile, stored, answer=False, cause=Cause.RECORD)
+            self.beside_a_run(rule, profile, stored, answer=False)
 
     def _row(self, rule: LiveRule, profile: ObjectId, *, is_member: bool, cause: Cause) -> dict[str, Any]:
         return row(rule.generation, profile, is_member=is_member, entered_at=self.now, cause=cause, as_of=self.as_of)

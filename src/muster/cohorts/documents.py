@@ -142,7 +142,11 @@ class Membership(Document):
                 [("generation", ASCENDING), ("in", ASCENDING), ("entered_at", ASCENDING), ("profile", ASCENDING)],
                 name="generation_joined",
             ),
-            IndexModel([("profile", ASCENDING)], name="profile"),
+            # Holds all that the watcher asks of a profile's rows, so that it fetches none of them.
+            IndexModel(
+                [("profile", ASCENDING), ("generation", ASCENDING), ("in", ASCENDING), ("as_of", ASCENDING)],
+                name="profile_decided",
+            ),
         ]
 
 

@@ -38,6 +38,7 @@ LEASE_TTL = timedelta(seconds=10)
 STANDBY_LOOKS_EVERY = 1.0  # seconds
 TICK_SECONDS = 10.0
 EVENTS_PER_BATCH = 1_000
+ROWS_AT_ONCE = 50_000
 WRITES_PER_TRANSACTION = 2_000
 PROFILES_PER_RECONCILED_BATCH = 10_000  # one comparison of the whole per batch, so not too few
 SAVE_TOKEN_EVERY = 1.0  # seconds, where nothing else is written
@@ -162,7 +163,9 @@ class Watcher:
                 self.live = await read_live_rules(snapshot, self.live)
                 pending = await self._pending(changed, snapshot)
                 moment = Moment(self.live, snapshot.as_of, now)
-                settled = await self._settle(pending, await _rows(pending, snapshot.session), moment, events[-1].token)
+                settled = await self._settle(
+                    pending, await _rows(pending, self.live, snapshot.session), moment, events[-1].token
+                )
             if settled:
                 self._lag_ms = max(0.0, (datetime.now(UTC) - events[-1].written_at).total_seconds() * 1000)
                 return
@@ -230,7 +233,7 @@ class Watcher:
         token: Mapping[str, Any] | None,
     ) -> None:
         if decisions.touches_filling:  # the run writes beside us: only rows read in here are sure
-            decisions = decide(pending, await _rows(pending, session), moment)
+            decisions = decide(pending, await _rows(pending, moment.live, session), moment)
         await _write_rows(decisions, session)
         if decisions.changes:
             await Change.get_motor_collection().insert_many(decisions.changes, session=session)
@@ -289,7 +292,9 @@ class Watcher:
                     for profile in part
                 }
                 moment = Moment(self.live, snapshot.as_of, now)
-                settled = await self._settle(pending, await _rows(pending, snapshot.session), moment, self._token)
+                settled = await self._settle(
+                    pending, await _rows(pending, self.live, snapshot.session), moment, self._token
+                )
             if settled and len(part) == len(differences):
                 return
 
@@ -347,10 +352,17 @@ def _count(cohort_id: str, number: int, is_filling: bool, net: int, rows: int) -
     return UpdateOne({"_id": cohort_id, "active.number": number}, {"$inc": {"member_count": net}})
 
 
-async def _rows(profiles: Mapping[ObjectId, Pending], session: AsyncIOMotorClientSession) -> Rows:
-    """All rows of these profiles, by profile and generation: few, since a profile is in few cohorts."""
+async def _rows(profiles: Mapping[ObjectId, Pending], live: LiveRules, session: AsyncIOMotorClientSession) -> Rows:
+    """The rows of these profiles, by profile and generation.
+
+    What the index holds is enough, unless a run fills a generation: then since when and why go over to it.
+    """
+    projection = None if live.filling else {"_id": 0, "profile": 1, "generation": 1, "in": 1, "as_of": 1}
+    found = Membership.get_motor_collection().find(
+        {"profile": {"$in": list(profiles)}}, projection, session=session, batch_size=ROWS_AT_ONCE
+    )
     rows: dict[ObjectId, dict[str, Mapping[str, Any]]] = {}
-    async for row in Membership.get_motor_collection().find({"profile": {"$in": list(profiles)}}, session=session):
+    for row in await found.to_list(None):
         rows.setdefault(row["profile"], {})[row["generation"]] = row
     return rows
 

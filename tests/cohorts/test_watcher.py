@@ -11,7 +11,10 @@ import pytest
 
 from muster.cohorts import evaluation, members, service, watcher
 from muster.cohorts.documents import Change, Cohort, Membership, WatchState
+from muster.cohorts.live_rules import LiveRule
+from muster.cohorts.reconciliation import differing
 from muster.cohorts.schemas import CohortIn, CohortPatch
+from muster.cohorts.snapshot import Snapshot
 from muster.jobs import leases
 from muster.jobs.documents import Lease
 from muster.records.documents import Profile
@@ -156,6 +159,31 @@ async def test_lost_history_evaluates_everything_and_says_so(workspace: Workspac
         await admin.command({"configureFailPoint": "failCommand", "mode": "off"})
     assert await workspace.members(cohort) == {"bob"}
     assert "history" in (state.full_evaluation_reason or "")
+
+
+async def test_a_full_evaluation_that_was_killed_is_done_again(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await workspace.put(ann={"lead": {"score": 80.0}})
+    cohorts = [await workspace.cohort("lead.score > 50"), await workspace.cohort("lead.score > 60")]
+    await workspace.put(ann={"lead": {"score": 1.0}})
+    compared: list[str] = []
+
+    async def compare_one_then_die(live: LiveRule, snapshot: Snapshot, now: datetime) -> list[Any]:
+        compared.append(live.cohort_id)
+        if len(set(compared)) > 1:
+            raise SystemExit
+        return await differing(live, snapshot, now)
+
+    monkeypatch.setattr(watcher, "differing", compare_one_then_die)
+    lease = await leases.take(watcher.SLICE, "dies", timedelta(milliseconds=1))
+    assert lease is not None
+    with pytest.raises(SystemExit):
+        await watcher.Watcher(lease).follow()
+    monkeypatch.setattr(watcher, "differing", differing)
+    async with watching():
+        await until(_evaluated(1))
+    assert [await workspace.members(cohort) for cohort in cohorts] == [set(), set()]
 
 
 async def test_another_deployment_is_noticed(workspace: Workspace) -> None:

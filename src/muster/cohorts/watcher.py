@@ -257,16 +257,18 @@ class Watcher:
     async def _evaluate_everything(self, stream: Stream, reason: str) -> None:
         """What happened is unknown, so compare every cohort with its rule; the stream is open and misses nothing more.
 
-        Runs under way began before the gap: their generations are dropped, and they begin again.
+        Runs under way began before the gap: their generations are dropped, and they begin again. No position is kept
+        before all is done, so whoever is killed in the middle leaves the next watcher to do it all again.
         """
         await log.awarning("Evaluating every cohort anew", reason=reason)
-        self._token = stream.token
+        beginning, self._token = stream.token, None
         await Cohort.get_motor_collection().update_many({"filling": {"$ne": None}}, {"$set": {"filling": None}})
         await raise_registry_version()
         async with open_snapshot() as snapshot:
             self.live = await read_live_rules(snapshot, LiveRules())
         for live in self.live.in_place:
             await self._reconcile(live, Cause.RECORD)
+        self._token = beginning
         if self.state is not None:
             self.state.deployment = await deployment_of_profiles()
             self.state.full_evaluations += 1

@@ -53,9 +53,11 @@ class CohortPatch(Body):
 
     read_only: ClassVar[frozenset[str]] = _READ_ONLY | {"project_id"}
 
-    name: Name | None = None
-    description: Description | None = None
-    kind: Literal["dynamic", "static"] | None = None
+    # The defaults stand for nothing: what counts is which properties were given. A null is an error, except for the
+    # rule of a static cohort, which may be forgotten.
+    name: Name = ""
+    description: Description = ""
+    kind: Literal["dynamic", "static"] = "dynamic"
     rule: RuleSource | None = None
 
 

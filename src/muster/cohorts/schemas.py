@@ -4,14 +4,21 @@ import json
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
 
 from muster.api.requests import Body
 from muster.cohorts.documents import Cohort, Evaluation, Kind, State
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 Description = Annotated[str, StringConstraints(max_length=5_000)]
-RuleSource = str | dict[str, Any]
+
+
+def _as_it_was_answered(rule: Any) -> Any:
+    """A rule as a GET shows it, in both forms, may be sent back: its text counts."""
+    return rule["text"] if isinstance(rule, dict) and rule.keys() == {"text", "tree"} else rule
+
+
+RuleSource = Annotated[str | dict[str, Any], BeforeValidator(_as_it_was_answered)]
 PiiIds = Annotated[list[Annotated[str, StringConstraints(min_length=1, max_length=200)]], Field(max_length=100_000)]
 
 _READ_ONLY = frozenset(

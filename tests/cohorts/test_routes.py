@@ -149,7 +149,9 @@ async def test_preview_counts_and_shows_a_few_but_stores_nothing(client: httpx.A
     await people(client)
     found = (await client.post("/v1/rules/preview", json={"rule": rule, "sample": 1})).json()
     assert (found["count"], found["exact"], len(found["sample"])) == (2, True, 1)
-    assert found["sample"][0]["pii_id"] in {"P3", "P4"}
+    shown = (await client.get(f"/v1/profiles/{found['sample'][0]['pii_id']}")).json()
+    assert shown["pii_id"] in {"P3", "P4"}
+    assert found["sample"][0].items() <= shown.items()
     assert (await client.get("/v1/cohorts")).json()["items"] == []
 
 

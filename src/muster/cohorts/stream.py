@@ -103,7 +103,9 @@ class Stream:
         """
         events: list[Event] = []
         with suppress(TimeoutError):
-            self._take(await asyncio.wait_for(self._queue.get(), wait), events)
+            async with asyncio.timeout(wait):  # up to Python 3.11 `wait_for` may swallow a cancellation
+                item = await self._queue.get()
+            self._take(item, events)
         while events and len(events) < limit and not self._queue.empty():
             self._take(self._queue.get_nowait(), events)
         return events

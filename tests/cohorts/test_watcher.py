@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from pymongo.errors import OperationFailure
 
 from muster.cohorts import evaluation, members, service, watcher
 from muster.cohorts.documents import Change, Cohort, Membership, WatchState
@@ -22,6 +23,7 @@ from tests.cohorts.conftest import Workspace, watching
 from tests.waiting import until
 
 SENTINELS = itertools.count()
+LIFETIME = "transactionLifetimeLimitSeconds"
 US = 'contact.country == "US"'
 
 
@@ -221,6 +223,31 @@ async def test_a_watcher_whose_lease_was_taken_commits_nothing(workspace: Worksp
         await asyncio.wait_for(following, 20)
     assert await workspace.members(cohort) == set()
     await Lease.get_motor_collection().delete_many({})
+
+
+async def test_what_a_killed_watcher_left_open_holds_nobody_up(workspace: Workspace) -> None:
+    """MongoDB keeps its transaction, and with it the cohort's count, until the next watcher ends it."""
+    cohort = await workspace.cohort("lead.score > 50")
+    async with watching():
+        await until(_evaluated(1))
+    client = Profile.get_motor_collection().database.client
+    limit = (await client.admin.command({"getParameter": 1, LIFETIME: 1}))[LIFETIME]
+    await client.admin.command({"setParameter": 1, LIFETIME: 600})
+    try:
+        async with await client.start_session() as killed:
+            killed.start_transaction()
+            count = {"$inc": {"member_count": 7}}
+            await Cohort.get_motor_collection().update_one({"_id": cohort.id}, count, session=killed)
+            session = {"$set": {"session": killed.session_id["id"].hex()}}
+            await WatchState.get_motor_collection().update_one({"_id": watcher.SLICE}, session)
+            await workspace.put(ann={"lead": {"score": 80.0}})
+            async with watching():
+                await workspace.settles()
+            with pytest.raises(OperationFailure, match="aborted"):
+                await killed.commit_transaction()
+    finally:
+        await client.admin.command({"setParameter": 1, LIFETIME: limit})
+    assert await workspace.members(cohort) == {"ann"}
 
 
 async def passes(live: Workspace) -> None:

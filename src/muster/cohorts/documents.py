@@ -216,6 +216,7 @@ class WatchState(Document):
 
     id: str  # type: ignore[assignment]  # Beanie declares an ObjectId
     token: dict[str, Any] | None
+    session: str | None = None  # of the watcher's transactions, in hexadecimal
     deployment: str
     saved_at: datetime
     events: int

@@ -17,7 +17,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
-from bson import ObjectId
+from bson import Binary, ObjectId
+from bson.binary import UUID_SUBTYPE
 from motor.motor_asyncio import AsyncIOMotorClientSession
 from pymongo import ReplaceOne, UpdateOne
 from pymongo.errors import PyMongoError
@@ -101,6 +102,7 @@ class Watcher:
     lease: Lease
     live: LiveRules = field(default_factory=LiveRules)
     state: WatchState | None = None
+    _session: AsyncIOMotorClientSession = field(init=False)
     _token: Mapping[str, Any] | None = None
     _saved_at: float = 0.0
     _ticked_at: float = 0.0
@@ -109,24 +111,35 @@ class Watcher:
 
     async def follow(self) -> None:
         """Go on from the saved token; where history is lost, evaluate everything once and follow from there."""
-        reason = await self._resume()
-        while True:
-            try:
-                async with Stream(self._token) as stream:
-                    if reason:
-                        await self._evaluate_everything(stream, reason)
-                    await self._apply_for_ever(stream)
-            except StreamEnded as ended:
-                reason, self._token = str(ended), None
+        async with await Membership.get_motor_collection().database.client.start_session() as session:
+            reason = await self._resume(session)
+            while True:
+                try:
+                    async with Stream(self._token) as stream:
+                        if reason:
+                            await self._evaluate_everything(stream, reason)
+                        await self._apply_for_ever(stream)
+                except StreamEnded as ended:
+                    reason, self._token = str(ended), None
 
-    async def _resume(self) -> str | None:
-        """Read where the slice stands; the answer says why history is lost, if it is."""
+    async def _resume(self, session: AsyncIOMotorClientSession) -> str | None:
+        """Read where the slice stands; the answer says why history is lost, if it is.
+
+        All our transactions are of one session, whose id is kept: a watcher that is killed amid a batch leaves one
+        open, and the next watcher would wait for its rows until it expires.
+        """
+        self._session = session
         deployment = await deployment_of_profiles()
         saved = await WatchState.get(SLICE)
+        if saved is not None and saved.session is not None:
+            await _end_session(saved.session)
         self.state = saved or WatchState(
             id=SLICE, token=None, deployment=deployment, saved_at=datetime.now(UTC), events=0, lag_ms=0
         )
         self._events = self.state.events
+        identity: Any = session.session_id  # Motor's annotations call this property a method
+        self.state.session = identity["id"].hex()
+        await WatchState.find_one({"_id": SLICE}).update({"$set": {"session": self.state.session}})
         if saved is None or saved.token is None:
             return "no position in the change stream is known"
         if saved.deployment != deployment:
@@ -209,13 +222,11 @@ class Watcher:
                 second, rows, moment, token
             )
         if decisions:
-            client = Membership.get_motor_collection().database.client
             try:
-                async with await client.start_session() as session:
-                    await session.with_transaction(
-                        lambda inside: self._commit(inside, pending, decisions, moment=moment, token=token),
-                        read_concern=ReadConcern("snapshot"),
-                    )
+                await self._session.with_transaction(
+                    lambda inside: self._commit(inside, pending, decisions, moment=moment, token=token),
+                    read_concern=ReadConcern("snapshot"),
+                )
             except RulesMoved:
                 self.live = LiveRules()
                 return False
@@ -326,6 +337,12 @@ class Watcher:
         await WatchState.get_motor_collection().update_one(
             {"_id": SLICE}, {"$set": document}, upsert=True, session=session
         )
+
+
+async def _end_session(session: str) -> None:
+    """Abort what a watcher before us left open, or a stalled one still holds open."""
+    admin = Membership.get_motor_collection().database.client.admin
+    await admin.command("killSessions", [{"id": Binary(bytes.fromhex(session), UUID_SUBTYPE)}])
 
 
 async def _write_rows(decisions: Decisions, session: AsyncIOMotorClientSession) -> None:

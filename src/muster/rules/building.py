@@ -115,6 +115,8 @@ def _prepared(node: Node, syntax: Syntax, operands: list[_BuiltLater]) -> Node:
         here = [_BuiltLater(_prepared(operand, syntax, operands), syntax) for operand in chain(node)]
         operands += here
         return _balanced(node, here, syntax)
+    if node.cls is ast.ComprehensionExpression:
+        operands = []  # what speaks of its variable has no types by itself: it is built with the comprehension
     replaced = {id(child): _BuiltLater(_prepared(child, syntax, operands), syntax) for child in children(node)}
 
     def swap(found: Any) -> Any:

@@ -11,6 +11,7 @@ from muster.rules.planning import Piece, Plan, plan_rule
 from muster.rules.problems import Problem, RuleError, Span
 from muster.rules.reading import Rule, read_rule
 from muster.rules.running import compile_rule, oracle
+from muster.rules.windows import Window, flip_filter, may_flip
 
 __all__ = [
     "PARTS",
@@ -23,8 +24,11 @@ __all__ = [
     "Rule",
     "RuleError",
     "Span",
+    "Window",
     "compile_rule",
     "explain",
+    "flip_filter",
+    "may_flip",
     "oracle",
     "plan_rule",
     "read_rule",

@@ -10,13 +10,24 @@ from rule_engine import ast
 
 from muster.rules.building import build, engine_context
 from muster.rules.checking import Checker
-from muster.rules.conditions import CompareMoment, Computed, Condition, Constant, InCohort, leaves, names_of, simplified
+from muster.rules.conditions import (
+    CompareMoment,
+    Computed,
+    Condition,
+    Constant,
+    InCohort,
+    Turn,
+    leaves,
+    names_of,
+    simplified,
+)
 from muster.rules.fields import Registry, scope_of
 from muster.rules.problems import Problem, RuleError, Span
 from muster.rules.syntax import Syntax, children, parse
 from muster.rules.tree_printing import condition_tree
 from muster.rules.trees import located, read_tree
 from muster.rules.vetting import vet
+from muster.rules.windows import Window, turns_of, windows_of
 
 COHORT_ID = re.compile(r"COH-[1-9][0-9]{0,18}")
 
@@ -37,6 +48,10 @@ class Rule:
     """The parts without which it does not hold."""
     time_dependent: bool = field(compare=False)
     cohorts: tuple[str, ...] = field(compare=False)
+    windows: tuple[Window, ...] = field(compare=False)
+    """Its comparisons of a field with now or today ± d: whoever the clock may flip has the field in one of them."""
+    turns: tuple[Turn, ...] = field(compare=False)
+    """For what no window says of its looking at the clock: the units whose turning asks it again of everybody."""
     warnings: tuple[Problem, ...] = field(compare=False)
     condition: Condition = field(compare=False, repr=False)
     registry: Registry = field(compare=False, repr=False)
@@ -85,6 +100,8 @@ def _read_text(
         required_parts=required,
         time_dependent=bool(moments or names.anchors),
         cohorts=cohorts,
+        windows=windows_of(condition),
+        turns=turns_of(condition),
         warnings=(*checker.warnings, *_warnings(condition, checker.warnings, text, required)),
         condition=condition,
         registry=registry,

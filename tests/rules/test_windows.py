@@ -1,6 +1,7 @@
 """Who may flip by the clock alone: found by windows and turns, judged by the oracle at both times."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import combinations
 from typing import Any
 
 import pytest
@@ -85,6 +86,49 @@ def test_nobody_outside_of_the_windows_flips(
         assert may(profile) or not flips(rule, earlier, later, profile)
     if not rule.windows and not rule.turns:
         assert not rule.time_dependent
+
+
+TIMES = [
+    NOW + length
+    for length in [
+        *(timedelta(), timedelta(milliseconds=1), timedelta(seconds=20), timedelta(minutes=40), timedelta(hours=5)),
+        *(timedelta(hours=13), DAY, timedelta(days=17), timedelta(days=40), timedelta(days=400)),
+    ]
+]
+AROUND = [timedelta(milliseconds=each) for each in (-1, 0, 1)]
+
+
+@pytest.mark.parametrize("zone", ZONES)
+@pytest.mark.parametrize(
+    "text",
+    [
+        *CLOCK,
+        "lead.created_at < $now - t'P30D'",
+        "not (lead.created_at <= $now + t'PT36H')",
+        "lead.created_at == $today",
+        "lead.created_at != $today - t'P1D'",
+        "lead.created_at >= $today - t'P1D'",
+        "$now.month == 6",
+        "$now.year == 2026",
+        "$now.second > 30",
+    ],
+)
+def test_exhaustively_at_the_edges(text: str, zone: str) -> None:
+    """Every pair of times, with values on and beside the edge of every window at every time: those who flip may."""
+    rule = readable_in(text, zone)
+    assert rule is not None
+    edges = [edge for window in rule.windows for time in TIMES for edge in window.between(time, time, zone)]
+    values = [None, *TIMES, *(edge + beside for edge in edges for beside in AROUND)]
+    profiles = [{"lead": {"created_at": value} if value else {}} for value in values]
+    holds = oracle(rule)
+    answers = {time: [holds(profile, time) for profile in profiles] for time in TIMES}
+    flipped = 0
+    for earlier, later in combinations(TIMES, 2):
+        may = may_flip(rule.windows, rule.turns, zone, earlier, later)
+        for profile, before, after in zip(profiles, answers[earlier], answers[later], strict=True):
+            assert may(profile) or before == after
+            flipped += before != after
+    assert flipped
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

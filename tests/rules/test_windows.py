@@ -21,7 +21,7 @@ CLOCK = [
     "$now.hour > 9",
     "$now.weekday == 'Monday'",
     "lead.created_at.year > $now.year - 1",
-    "lead.created_at.date == $today",
+    "lead.created_at.date < $today",
     "$today.month == 6",
     "$now in [lead.created_at]",
     'd"2026-06-15T12:30:45.679" < $now',

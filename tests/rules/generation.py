@@ -420,6 +420,24 @@ def _inside(choices: Choices) -> str:
     )
 
 
+def _function(choices: Choices) -> str:
+    text, sign = choices.choice([*TEXTS, quoted(choices.choice(WORDS))]), choices.choice(SIGNS)
+    amounts = [choices.choice([*AMOUNTS, number(choices)]) for _ in range(4)]
+    return choices.choice(
+        [
+            f"$fuzzy({choices.choice(TEXTS)}, {text}) {sign} {choices.choice(['0', '50', '100'])}",
+            f"$distance_km({', '.join(amounts)}) {sign} {number(choices)}",
+            f"$email_domain({choices.choice(TEXTS)}) {choices.choice(['==', '!=', '<'])} {text}",
+            f"$email_domain('a@' + {choices.choice(TEXTS)}) {choices.choice(['in', 'not in'])} [{text}]",
+            f"$root_domain({choices.choice(TEXTS)} + '.co.uk') {choices.choice(['==', '!='])} null",
+            f"$days_since({choices.choice(DATES)}) {sign} {choices.choice(['0', '30', '30.5'])}",
+            f"$overlap({choices.choice(TEXT_LISTS)}, [{text}, 'a']) {sign} {choices.choice(['0', '1'])}",
+            f"$overlap({choices.choice(NUMBER_LISTS)}, {choices.choice(TEXT_LISTS + NUMBER_LISTS)})",
+            f"$percentile({', '.join(amounts[:3])}) {sign} {choices.choice(['0', '50', '100'])}",
+        ]
+    )
+
+
 LEAVES: list[Callable[[Choices], str]] = [
     *(_comparison, _comparison, _comparison, _mixed_equality, _null_test, _fields, _in_list, _in_list, _holds),
     *(
@@ -436,6 +454,7 @@ LEAVES: list[Callable[[Choices], str]] = [
         _attribute,
         _attribute,
         _inside,
+        _function,
     ),
 ]
 

@@ -7,6 +7,7 @@ What a rule means is decided by `oracle`; everything else must agree with it.
 
 from muster.rules.explaining import Explanation, explain
 from muster.rules.fields import PARTS, FieldType, Registry
+from muster.rules.functions import Function, FunctionError, known_functions
 from muster.rules.planning import Piece, Plan, plan_rule
 from muster.rules.problems import Problem, RuleError, Span
 from muster.rules.reading import Rule, read_rule
@@ -17,6 +18,8 @@ __all__ = [
     "PARTS",
     "Explanation",
     "FieldType",
+    "Function",
+    "FunctionError",
     "Piece",
     "Plan",
     "Problem",
@@ -28,6 +31,7 @@ __all__ = [
     "compile_rule",
     "explain",
     "flip_filter",
+    "known_functions",
     "may_flip",
     "oracle",
     "plan_rule",

@@ -22,6 +22,7 @@ from muster.rules.conditions import (
     simplified,
 )
 from muster.rules.fields import Registry, scope_of
+from muster.rules.functions import known_functions
 from muster.rules.problems import Problem, RuleError, Span
 from muster.rules.syntax import Syntax, children, parse
 from muster.rules.tree_printing import condition_tree
@@ -48,6 +49,8 @@ class Rule:
     """The parts without which it does not hold."""
     time_dependent: bool = field(compare=False)
     cohorts: tuple[str, ...] = field(compare=False)
+    functions: Mapping[str, str] = field(compare=False)
+    """The functions that it calls, with their versions as they are now."""
     windows: tuple[Window, ...] = field(compare=False)
     """Its comparisons of a field with now or today ± d: whoever the clock may flip has the field in one of them."""
     turns: tuple[Turn, ...] = field(compare=False)
@@ -100,6 +103,7 @@ def _read_text(
         required_parts=required,
         time_dependent=bool(moments or names.anchors),
         cohorts=cohorts,
+        functions={name: known_functions()[name].version for name in sorted(names.functions)},
         windows=windows_of(condition),
         turns=turns_of(condition),
         warnings=(*checker.warnings, *_warnings(condition, checker.warnings, text, required)),

@@ -13,6 +13,7 @@ from rule_engine import ast, errors
 from rule_engine.parser.utilities import parse_datetime, parse_float, parse_timedelta
 
 from muster.rules.fields import PARTS, Registry
+from muster.rules.functions import known_functions
 from muster.rules.patterns import translate_pattern
 from muster.rules.problems import Problem, RuleError, Span
 from muster.rules.suggestions import closest
@@ -32,7 +33,7 @@ FUNCTIONS: dict[str, tuple[int, int]] = {
     "split": (1, 3),
     "sum": (1, 1),
 }
-"""Functions of the language, with the least and the most number of arguments."""
+"""Functions of the language, with the least and the most number of arguments; `known_functions` has more."""
 
 VALUES = ("e", "now", "pi", "today")
 """`$`-names that are values."""
@@ -169,9 +170,9 @@ def _symbol(node: Node, _variables: frozenset[str], is_called: bool) -> Iterator
             yield f"{name} begins with an underscore: such names are not part of a rule.", None
     elif name in _REFUSED_NAMES:
         yield f"${name} is not allowed in a rule. {_REFUSED_NAMES[name]}", None
-    elif name not in VALUES and name not in FUNCTIONS:
-        yield f"There is no ${name}.", _dollar(closest(name, (*VALUES, *FUNCTIONS)))
-    elif name in FUNCTIONS and not is_called:
+    elif name not in VALUES and name not in FUNCTIONS and name not in known_functions():
+        yield f"There is no ${name}.", _dollar(closest(name, (*VALUES, *FUNCTIONS, *known_functions())))
+    elif name not in VALUES and not is_called:
         yield f"${name} is a function: write ${name}(…).", None
 
 
@@ -195,7 +196,11 @@ def _attribute(node: Node, variables: frozenset[str], is_called: bool) -> Iterat
 def _call(node: Node, _variables: frozenset[str], _is_called: bool) -> Iterator[Fault]:
     function, given = node.args[1], len(node.args[2])
     if function.cls is ast.SymbolExpression and function.kwargs["scope"] is not None:
-        least, most = FUNCTIONS.get(function.args[1], (given, given))
+        name = function.args[1]
+        if added := known_functions().get(name):
+            least = most = len(added.parameters)
+        else:
+            least, most = FUNCTIONS.get(name, (given, given))
         if not least <= given <= most:
             expected = str(least) if least == most else f"{least} to {most}"
             yield f"${function.args[1]} takes {expected} argument(s), not {given}.", None

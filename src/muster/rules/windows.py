@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from rule_engine import ast
 
 from muster.rules.conditions import CompareMoment, Computed, Condition, Turn, leaves
+from muster.rules.functions import known_functions
 from muster.rules.oracle import start_of_day
 from muster.rules.syntax import Node, children
 
@@ -73,13 +74,17 @@ def turns_in(node: Node) -> tuple[Turn, ...]:
         attribute = here.args[2] if here.cls is ast.GetAttributeExpression and _is_now(here.args[1]) else None
         if attribute in _OF_ATTRIBUTE:
             found.add(_OF_ATTRIBUTE[attribute])
-        elif _is_now(here):
+        elif _is_now(here) or _calls_clock(here):
             found.add("tick")
         elif _names(here, "today"):
             found.add("today")
         else:
             waiting.extend(children(here))
     return tuple(sorted(found))
+
+
+def _calls_clock(node: Node) -> bool:
+    return any(_names(node, name) for name, function in known_functions().items() if function.looks_at_clock)
 
 
 def _is_now(node: Node) -> bool:

@@ -14,13 +14,11 @@ from muster.rules.conditions import (
     CompareMoment,
     Computed,
     Condition,
-    Constant,
     InCohort,
     Turn,
     leaves,
-    names_of,
-    simplified,
 )
+from muster.rules.contradictions import Verdict, judge
 from muster.rules.fields import Registry, scope_of
 from muster.rules.functions import known_functions
 from muster.rules.problems import Problem, RuleError, Span
@@ -51,6 +49,8 @@ class Rule:
     cohorts: tuple[str, ...] = field(compare=False)
     functions: Mapping[str, str] = field(compare=False)
     """The functions that it calls, with their versions as they are now."""
+    always: bool | None = field(compare=False)
+    """True or False where it is that for every profile in its scope, whatever the values; None where that depends."""
     windows: tuple[Window, ...] = field(compare=False)
     """Its comparisons of a field with now or today ± d: whoever the clock may flip has the field in one of them."""
     turns: tuple[Turn, ...] = field(compare=False)
@@ -92,6 +92,7 @@ def _read_text(
     names = checker.names(syntax.root)
     cohorts = _cohorts(condition, syntax, allow_cohorts)
     scope, required = scope_of(frozenset(name.partition(".")[0] for name in names.fields))
+    verdict = judge(condition, required)
     moments = [leaf for leaf in leaves(condition) if isinstance(leaf, CompareMoment)]
     return Rule(
         text=text,
@@ -104,9 +105,10 @@ def _read_text(
         time_dependent=bool(moments or names.anchors),
         cohorts=cohorts,
         functions={name: known_functions()[name].version for name in sorted(names.functions)},
+        always=verdict.always,
         windows=windows_of(condition),
         turns=turns_of(condition),
-        warnings=(*checker.warnings, *_warnings(condition, checker.warnings, text, required)),
+        warnings=(*checker.warnings, *verdict.warnings, *_warnings(verdict, checker.warnings, text, required)),
         condition=condition,
         registry=registry,
     )
@@ -143,16 +145,15 @@ def _calls_in_cohort(syntax: Syntax) -> bool:
     return False
 
 
-def _warnings(condition: Condition, known: list[Problem], text: str, required: tuple[str, ...]) -> list[Problem]:
+def _warnings(verdict: Verdict, known: list[Problem], text: str, required: tuple[str, ...]) -> list[Problem]:
     """What is worth a second look about the whole rule."""
     found: list[Problem] = []
     everything = Span.within(text, 0, len(text))
-    whole = simplified(condition)
-    if isinstance(whole, Constant) and not any(problem.span == everything for problem in known):
+    if verdict.always is not None and not any(problem.span == everything for problem in known):
         every = "every profile" + (f" with a {' and a '.join(required)}" if required else "")
-        detail = f"This rule holds for {every if whole.value else 'no profile'}, whatever its values."
+        detail = f"This rule holds for {every if verdict.always else 'no profile'}, whatever its values."
         found.append(Problem(detail, everything))
-    if {"person", "company"} <= set(required) and names_of(condition):
+    if {"person", "company"} <= set(required):
         detail = "This uses person and company fields: only profiles that have both parts are considered."
         found.append(Problem(detail, everything))
     return found

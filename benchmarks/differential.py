@@ -23,9 +23,9 @@ from pymongo.collection import Collection
 
 from benchmarks.bench import machine
 from muster.embedded.servers import running_servers
-from muster.rules import Rule, plan_rule
-from muster.rules.capabilities import ABILITIES, Ability, ability
-from muster.rules.conditions import leaves
+from muster.rules import Rule, known_functions, plan_rule
+from muster.rules.capabilities import ABILITIES, ability
+from muster.rules.conditions import InCohort, leaves
 from tests.rules import generation
 from tests.rules.engines import by_explanation, by_mongodb, by_oracle, by_predicate, read_or_refuse
 from tests.rules.planting import naive_negation
@@ -48,6 +48,8 @@ class Tally:
     strategies: Counter[str] = field(default_factory=Counter)
     rows: Counter[tuple[str, str]] = field(default_factory=Counter)
     """Leaves by kind and place: what of the table in `capabilities` occurred."""
+    functions: Counter[str] = field(default_factory=Counter)
+    """Rules by the functions that they call."""
     disagreements: list[str] = field(default_factory=list)
 
 
@@ -89,6 +91,7 @@ def _compare_one(
     tally.telling += 0 < len(expected) < len(stored)
     tally.strategies[plan_rule(rule).strategy] += 1
     tally.rows.update((type(leaf).__name__, ability(leaf).where) for leaf in leaves(rule.condition))
+    tally.functions.update(rule.functions.keys())
     for engine, ids in differing.items():
         if ids:
             profile = stored[min(ids)]
@@ -108,6 +111,7 @@ def report(tally: Tally, seconds: float, seed: int) -> None:
         "drawn texts refused for their types": tally.refused,
         **{f"strategy {name}": count for name, count in sorted(tally.strategies.items())},
         **{f"conditions: {kind} in {where}": count for (kind, where), count in sorted(tally.rows.items())},
+        **{f"rules that call ${name}": count for name, count in sorted(tally.functions.items())},
         "**disagreements**": len(tally.disagreements),
     }
     for name, count in figures.items():
@@ -117,11 +121,11 @@ def report(tally: Tally, seconds: float, seed: int) -> None:
         print(f"\n{found[:2_000]}")
 
 
-def missing_rows(tally: Tally) -> list[Ability]:
-    """Rows of the table that no rule touched; membership in another cohort has no meaning for a profile alone."""
-    return [
-        row for row in ABILITIES if not tally.rows[row.kind.__name__, row.where] and row.kind.__name__ != "InCohort"
-    ]
+def untouched(tally: Tally) -> list[str]:
+    """Rows of the table, and functions, of no rule; membership in another cohort has no meaning for a profile alone."""
+    askable = {(row.kind.__name__, row.where) for row in ABILITIES if row.kind is not InCohort}
+    rows = [f"{kind} in {where}" for kind, where in sorted(askable - set(tally.rows))]
+    return rows + [f"${name}" for name in known_functions() if not tally.functions[name]]
 
 
 async def run(arguments: argparse.Namespace) -> int:
@@ -146,9 +150,9 @@ async def run(arguments: argparse.Namespace) -> int:
         print(f"{tally.disagreements or 'Not found'}\nafter {tally.rules:,} rules in {seconds:.1f} s.")
         return 0 if tally.disagreements else 1
     report(tally, seconds, arguments.seed)
-    if untouched := missing_rows(tally):
-        print(f"\nNo rule had: {', '.join(f'{row.kind.__name__} in {row.where}' for row in untouched)}.")
-    return 1 if tally.disagreements or untouched else 0
+    if missing := untouched(tally):
+        print(f"\nNo rule had: {', '.join(missing)}.")
+    return 1 if tally.disagreements or missing else 0
 
 
 def main() -> None:

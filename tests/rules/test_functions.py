@@ -9,6 +9,7 @@ import pytest
 
 from muster.rules import FunctionError, RuleError, compile_rule, explain, known_functions, oracle, plan_rule, read_rule
 from muster.rules.functions import MAX_COMPARED, MAX_SIZE, read_function
+from muster.rules.windows import turns_of
 from tests.rules.engines import NOW, REGISTRY
 
 PROFILE: dict[str, Any] = {
@@ -87,6 +88,7 @@ def test_a_function_that_looks_at_the_clock_makes_a_rule_time_dependent() -> Non
     """It is asked again with every tick, for no window says when its answer turns."""
     rule = read_rule("$days_since(lead.created_at) > 1", REGISTRY)
     assert rule.time_dependent
+    assert turns_of(rule.condition) == ("tick",)
     assert not read_rule("$percentile(lead.score, 0, 1) > 1", REGISTRY).time_dependent
 
 

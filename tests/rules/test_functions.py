@@ -1,5 +1,6 @@
 """Functions of values: what they answer, what they refuse, and a team's own."""
 
+import math
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from importlib.metadata import EntryPoint, EntryPoints
@@ -122,6 +123,16 @@ def liar(value: float) -> str:
     return value  # type: ignore[return-value]  # the point of it
 
 
+def endless(value: float) -> float:
+    """Gives what no field can hold."""
+    return value * math.inf
+
+
+def undated(value: float) -> datetime:
+    """Gives a moment that is nowhere in the world."""
+    return datetime(2026, 1, int(value))  # noqa: DTZ001  the point of it
+
+
 def untyped(value):  # type: ignore[no-untyped-def]
     """Without annotations."""
     return value
@@ -150,13 +161,15 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
 
 def test_a_teams_function_is_called(installed: dict[str, str]) -> None:
     """By its entry point's name; what it raises, or gives of another type, is null."""
-    installed |= {"tier": "tier", "liar": "liar"}
+    installed |= {"tier": "tier", "liar": "liar", "endless": "endless", "undated": "undated"}
     assert known_functions()["tier"].signature == "$tier(value: number) -> string"
     assert known_functions()["tier"].description == "The tier of a value."
     assert holds("$tier(lead.score * 3) == 'gold'")
     assert holds("$tier(lead.score) == null")
     assert holds("$tier(-lead.score) == null")
     assert holds("$liar(lead.score) == null")
+    assert holds("$endless(lead.score) == null")
+    assert holds("$undated(lead.score) == null")
     assert read_rule("$tier(lead.score) == 'gold'", REGISTRY).time_dependent
 
 

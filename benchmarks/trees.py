@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.bench import machine
+from benchmarks.results import keep
 from muster.rules import FieldType, Registry, RuleError, compile_rule, read_rule
 
 SEED = 20260615
 DOCUMENTS, FACTS = 1_500, 80
 FOLDER = Path(__file__).parent / "json_rules_engine"
-RESULTS = Path(__file__).parent / "RESULTS.md"
 NOW = datetime(2026, 6, 15, tzinfo=UTC)
 
 REGISTRY: Registry = {
@@ -255,15 +255,6 @@ def report(counts: Counter[str], examples: dict[str, str], wrong: list[str]) -> 
         "",
     ]
     return "\n".join([*lines, *extensions(), ""])
-
-
-def keep(section: str) -> None:
-    """Put the section into RESULTS.md, in place of the one that was there."""
-    text = RESULTS.read_text() if RESULTS.exists() else "# Results\n"
-    title = section.partition("\n")[0]
-    before, found, after = text.partition(f"{title}\n")
-    _, more, rest = after.partition("\n## ")
-    RESULTS.write_text(f"{before if found else text + chr(10)}{section}{more and more + rest}")
 
 
 def main() -> None:

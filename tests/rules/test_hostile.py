@@ -106,14 +106,14 @@ def test_refused_with_a_place_and_a_sentence(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "lead.score > 0" + " or lead.score > 0" * 1600,
-        "lead.score > 0" + " and lead.score > 0" * 1600,
-        "(" * 4000 + "lead.score > 0" + ")" * 4000,
-        "lead.score in [" + ", ".join(map(str, range(4900))) + "]",
+        "lead.score > 0" + " or lead.score > 0" * 320,
+        "lead.score > 0" + " and lead.score > 0" * 320,
+        "(" * 900 + "lead.score > 0" + ")" * 900,
+        "lead.score in [" + ", ".join(map(str, range(980))) + "]",
         'lead.status =~ "(a+)+$"',
-        'lead.status == "' + "x" * 400_000 + '"',
+        'lead.status == "' + "x" * 300_000 + '"',
     ],
-    ids=["1,600 or", "1,600 and", "parentheses", "a list of 4,900", "a pattern that would backtrack", "a long text"],
+    ids=["320 or", "320 and", "parentheses", "a list of 980", "a pattern that would backtrack", "a long text"],
 )
 def test_large_but_harmless_is_read_and_runs(text: str) -> None:
     """Limits are not so low that a long list of values or a generated rule is refused."""

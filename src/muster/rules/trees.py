@@ -11,8 +11,9 @@ from typing import Any
 
 from muster.rules.fields import Registry
 from muster.rules.problems import Problem, RuleError
-from muster.rules.syntax import MAX_DEPTH, MAX_TOKENS, parse
+from muster.rules.syntax import MAX_DEPTH, MAX_TEXT, MAX_TOKENS, parse
 from muster.rules.tree_leaves import IGNORED, Leaf, Refused, Writer
+from muster.rules.vetting import MAX_PROBLEMS
 
 
 @dataclass
@@ -64,7 +65,9 @@ class _Reader(Writer):
     def node(self, tree: Any, pointer: str, depth: int) -> Mapping[str, Any]:
         start, outer = self.length, len(self.places)
         self.count += 1
-        if depth > MAX_DEPTH or self.count > MAX_TOKENS:
+        if len(self.problems) >= MAX_PROBLEMS:
+            raise RuleError(*self.problems)
+        if depth > MAX_DEPTH or self.count > MAX_TOKENS or self.length > MAX_TEXT:
             raise RuleError(
                 Problem("The tree is too deep or too large here. Split it into several cohorts.", pointer=pointer)
             )
@@ -119,8 +122,10 @@ class _Reader(Writer):
         try:
             syntax = parse(text)  # by itself, so that it cannot close a parenthesis that it did not open
         except RuleError as error:
+            self.count += len(text) // 2  # so that many bad expressions do not take long, either
             self.problems += [replace(problem, pointer=pointer) for problem in error.problems]
             raise Refused from error
+        self.count += syntax.tokens
         start, end = syntax.offsets[id(syntax.root)]  # without a comment, which would swallow what follows
         self.expressions.append((self.length - start, self.length + end - start, pointer, text))
         self.write(text[start:end])

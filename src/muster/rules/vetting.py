@@ -8,6 +8,7 @@ past the registered fields (underscores).
 from collections.abc import Callable, Iterator
 from datetime import UTC
 from decimal import Decimal, InvalidOperation
+from itertools import islice
 
 from rule_engine import ast, errors
 from rule_engine.parser.utilities import parse_datetime, parse_float, parse_timedelta
@@ -22,6 +23,8 @@ from muster.rules.syntax import Node, Syntax, children
 MAX_NUMBER_DIGITS = 100
 MAX_NUMBER_EXPONENT = 400  # doubles end at 308
 MAX_PATTERN = 1_000  # characters of a regular expression
+MAX_PATTERNS = 4_000  # of all in a rule together; each is compiled
+MAX_PROBLEMS = 20  # told at once; each unknown name is compared with all that are known
 
 FUNCTIONS: dict[str, tuple[int, int]] = {
     "abs": (1, 1),
@@ -67,7 +70,7 @@ _REFUSED_LITERALS = {
 
 def vet(syntax: Syntax, registry: Registry) -> None:
     """Refuse what may not be built, and names that are not registered. Raises `RuleError` with every problem."""
-    problems = list(_problems(syntax, registry))
+    problems = list(islice(_problems(syntax, registry), MAX_PROBLEMS))
     if problems:
         raise RuleError(*problems)
 
@@ -75,8 +78,15 @@ def vet(syntax: Syntax, registry: Registry) -> None:
 def _problems(syntax: Syntax, registry: Registry) -> Iterator[Problem]:
     called: set[int] = set()
     waiting: list[tuple[Node, frozenset[str]]] = [(syntax.root, frozenset())]
+    patterns = 0
     while waiting:
         node, variables = waiting.pop()
+        if node.cls is ast.FuzzyComparisonExpression and node.args[3].cls is ast.StringExpression:
+            patterns += len(node.args[3].args[1]) + 20
+            if patterns > MAX_PATTERNS:
+                detail = "The regular expressions of this rule are too many or too long together."
+                yield Problem(f"{detail} Split it into several cohorts.", syntax.span(node))
+                return
         if node.cls is ast.FunctionCallExpression:
             called.add(id(node.args[1]))
         faults = list(_faults(node, variables, is_called=id(node) in called))

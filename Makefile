@@ -1,7 +1,7 @@
 # make run    on a fresh machine: install into .venv, then start everything; Ctrl-C stops it
 # make test   install what tests need, then run all of them
 # make check  lint, format, types, import contracts
-# make fuzz   a hundred thousand rules that nobody would write: only RuleError, none slow (a few minutes)
+# make fuzz   a hundred thousand rules that nobody would write: only RuleError, none slow (two minutes)
 # make differential  ten thousand random rules, a million rule × profile pairs: do all engines agree? (a minute or two)
 # make lock   resolve the pinned requirements anew          make wheel   build dist/*.whl
 

@@ -8,6 +8,7 @@ machine does other things, too. Memory is what the checks of the slowest and the
 
 import gc
 import heapq
+import re
 import sys
 import time
 import tracemalloc
@@ -99,7 +100,7 @@ def report(kinds: Counter[str], read: Counter[str], slowest: list[Watched], peak
 
 def short(source: Any) -> str:
     """The beginning of a rule, on one line."""
-    text = ascii(source)[:80]
+    text = re.sub(r"(.)\1{9,}|(\\\\n){9,}", "…", ascii(source))[:80]
     return text.replace("|", "/").replace("`", "'")
 
 

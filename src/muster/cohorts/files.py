@@ -6,11 +6,13 @@ from typing import Any
 
 import yaml
 from pydantic import ConfigDict, ValidationError
+from pymongo.errors import DuplicateKeyError
 
 from muster.cohorts import service
-from muster.cohorts.documents import Cohort, Kind
+from muster.cohorts.documents import Cohort, Kind, StoredRule
 from muster.cohorts.schemas import CohortIn, CohortPatch, Name
 from muster.errors import Invalid, Problem
+from muster.projects.documents import Project
 from muster.projects.service import project_of
 
 
@@ -43,21 +45,29 @@ async def apply(directory: Path, owner: str, project_id: str | None = None) -> A
     rules = {file.key: await _checked(path, project, file) for path, file in files.items()}
     applied = Applied()
     for file in files.values():
-        existing = await Cohort.find_one({"project_id": project.id, "key": file.key})
+        existing = await _of_key(project, file.key)
         if existing is None:
-            await service.create_managed(project, file, rules[file.key], key=file.key)
-            applied.created.append(file.key)
-            continue
-        before = existing.rev
-        change = CohortPatch(name=file.name, description=file.description, kind=file.kind, rule=file.rule)
-        after = await service.patch_managed(existing, change)
-        (applied.unchanged if after.rev == before else applied.updated).append(file.key)
-    keys = [file.key for file in files.values()]
-    orphans = {"project_id": project.id, "managed_by": "file", "key": {"$nin": keys}}
+            try:
+                await service.create_managed(project, file, rules[file.key], key=file.key)
+            except DuplicateKeyError:  # another apply made it at this moment
+                existing = await _of_key(project, file.key)
+            else:
+                applied.created.append(file.key)
+        if existing is not None:
+            before = existing.rev
+            change = CohortPatch(name=file.name, description=file.description, kind=file.kind, rule=file.rule)
+            after = await service.patch_managed(existing, change)
+            (applied.unchanged if after.rev == before else applied.updated).append(file.key)
+    orphans = {"project_id": project.id, "managed_by": "file", "key": {"$nin": [file.key for file in files.values()]}}
     async for orphan in Cohort.find(orphans):
-        await orphan.set({"managed_by": None, "key": None})
         applied.released.append(orphan.key or orphan.id)
+        await orphan.set({"managed_by": None, "key": None})
     return applied
+
+
+async def _of_key(project: Project, key: str) -> Cohort | None:
+    found: Cohort | None = await Cohort.find_one({"project_id": project.id, "key": key})
+    return found
 
 
 def read_folder(directory: Path) -> dict[Path, CohortFile]:
@@ -90,7 +100,7 @@ def _read(path: Path) -> CohortFile:
     return file
 
 
-async def _checked(path: Path, project: Any, file: CohortFile) -> Any:
+async def _checked(path: Path, project: Project, file: CohortFile) -> StoredRule | None:
     try:
         return await service.rule_for(project, file.rule)
     except Invalid as error:

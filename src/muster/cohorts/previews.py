@@ -16,7 +16,7 @@ from muster.cohorts.service import read_for
 from muster.projects.service import project_of
 from muster.records.documents import Profile
 from muster.records.registry import registry
-from muster.rules import Plan, Registry, RuleError, plan_rule, read_rule
+from muster.rules import PARTS, Plan, Registry, RuleError, plan_rule, read_rule
 
 COUNT_WITHIN_MS = 5_000
 LOOK_FOR = 2.0  # seconds that Python looks at candidates before it says "at least"
@@ -112,11 +112,14 @@ async def _look(find: _Find, plan: Plan, now: datetime, sample: int) -> tuple[in
 
 
 async def _sample(find: _Find, limit: int) -> list[dict[str, Any]]:
+    """A few profiles as `GET /v1/profiles/{pii_id}` shows them, but for the cohorts they are in."""
     if limit == 0:
         return []
-    cursor = find.cursor({"_id": 0, "project_id": 0, "touched": 0}).limit(limit)
-    found: list[dict[str, Any]] = await cursor.to_list(limit)
-    return found
+    found = await find.cursor({"pii_id": 1, "rev": 1, **dict.fromkeys(PARTS, 1)}).limit(limit).to_list(limit)
+    return [
+        {"pii_id": profile["pii_id"], **{part: profile.get(part) for part in PARTS}, "rev": profile["rev"]}
+        for profile in found
+    ]
 
 
 def plan_out(plan: Plan, now: datetime) -> PlanOut:

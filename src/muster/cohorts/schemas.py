@@ -4,7 +4,7 @@ import json
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
 
 from muster.api.requests import Body
 from muster.cohorts.documents import Cohort, Evaluation, Kind, State
@@ -12,7 +12,14 @@ from muster.rules import Function
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 Description = Annotated[str, StringConstraints(max_length=5_000)]
-RuleSource = str | dict[str, Any]
+
+
+def _as_it_was_answered(rule: Any) -> Any:
+    """A rule as a GET shows it, in both forms, may be sent back: its text counts."""
+    return rule["text"] if isinstance(rule, dict) and rule.keys() == {"text", "tree"} else rule
+
+
+RuleSource = Annotated[str | dict[str, Any], BeforeValidator(_as_it_was_answered)]
 PiiIds = Annotated[list[Annotated[str, StringConstraints(min_length=1, max_length=200)]], Field(max_length=100_000)]
 
 _READ_ONLY = frozenset(
@@ -54,9 +61,11 @@ class CohortPatch(Body):
 
     read_only: ClassVar[frozenset[str]] = _READ_ONLY | {"project_id"}
 
-    name: Name | None = None
-    description: Description | None = None
-    kind: Literal["dynamic", "static"] | None = None
+    # The defaults stand for nothing: what counts is which properties were given. A null is an error, except for the
+    # rule of a static cohort, which may be forgotten.
+    name: Name = ""
+    description: Description = ""
+    kind: Literal["dynamic", "static"] = "dynamic"
     rule: RuleSource | None = None
 
 

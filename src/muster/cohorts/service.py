@@ -137,13 +137,10 @@ async def _patch(cohort: Cohort, body: CohortPatch) -> Cohort | None:
     given = body.model_fields_set
     values: dict[str, Any] = {}
     for name in ("name", "description"):
-        value = getattr(body, name)
-        if name in given and value is not None and value != getattr(cohort, name):
-            values[name] = value
-    kind = Kind(body.kind) if body.kind else cohort.kind
-    rule = await rule_for(project, body.rule) if "rule" in given and body.rule is not None else cohort.rule
-    if "rule" in given and body.rule is None and kind is Kind.STATIC:
-        rule = None
+        if name in given and getattr(body, name) != getattr(cohort, name):
+            values[name] = getattr(body, name)
+    kind = Kind(body.kind) if "kind" in given else cohort.kind
+    rule = await rule_for(project, body.rule) if "rule" in given else cohort.rule
     if kind is Kind.DYNAMIC and rule is None:
         raise Invalid("A dynamic cohort needs a rule.", [Problem("Give the rule to follow.", pointer="/rule")])
     if rule != cohort.rule:

@@ -22,6 +22,7 @@ from muster.errors import StartError
 REPLICA_SET = "muster"
 NOT_YET_INITIALIZED = 94
 ALREADY_INITIALIZED = 23
+TRANSACTION_LIFETIME = 10  # seconds
 EXITS = {
     48: "its port is in use by another program",
     62: "its data files were written by another version of MongoDB",
@@ -73,6 +74,9 @@ def command(program: Path, folder: Path, port: int, *, cache_gigabytes: float | 
         # The quiet period before a shutdown is for clusters with somewhere else to go.
         *("--setParameter", "shutdownTimeoutMillisForSignaledShutdown=100"),
         *("--setParameter", "diagnosticDataCollectionEnabled=false"),
+        # The transaction of a process that is killed stays open, and holds up whoever writes the same documents, for
+        # up to one and a half times this long: 90 s by default. Those of Muster take milliseconds.
+        *("--setParameter", f"transactionLifetimeLimitSeconds={TRANSACTION_LIFETIME}"),
     ]
 
 

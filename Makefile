@@ -1,11 +1,13 @@
 # make run    on a fresh machine: install into .venv, then start everything; Ctrl-C stops it
 # make test   install what tests need, then run all of them
 # make check  lint, format, types, import contracts
+# make fuzz   a hundred thousand rules that nobody would write: only RuleError, none slow (two minutes)
+# make differential  ten thousand random rules, a million rule × profile pairs: do all engines agree? (a minute or two)
 # make lock   resolve the pinned requirements anew          make wheel   build dist/*.whl
 
 .DEFAULT_GOAL := run
 .DELETE_ON_ERROR:
-.PHONY: run test check format lock wheel clean
+.PHONY: run test check format differential fuzz lock wheel clean
 
 bin := .venv/bin
 pip := $(bin)/python -m pip --disable-pip-version-check --quiet --quiet
@@ -25,6 +27,12 @@ check: .venv/.installed-dev
 format: .venv/.installed-dev
 	$(bin)/ruff check --fix
 	$(bin)/ruff format
+
+fuzz: .venv/.installed-dev
+	@$(bin)/python -m benchmarks.fuzz
+
+differential: .venv/.installed-dev
+	@$(bin)/python -m benchmarks.differential
 
 wheel: .venv/.installed-dev
 	$(bin)/python -m build --wheel --no-isolation

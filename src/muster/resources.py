@@ -17,6 +17,7 @@ from muster.jobs.documents import DOCUMENTS as JOBS
 from muster.jobs.doorbell import doorbell
 from muster.projects.documents import DOCUMENTS as PROJECTS
 from muster.records.documents import DOCUMENTS as RECORDS
+from muster.rules import FunctionError, known_functions
 from muster.settings import Settings
 
 DOCUMENTS: Sequence[type[Document]] = (*API, *PROJECTS, *RECORDS, *JOBS, *COHORTS)
@@ -51,10 +52,15 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
     """Open everything and bind the documents to the database; close it all on the way out.
 
     Indexes are the migrations' business (`muster migrate`), so that no process builds one by surprise.
-    Raises StartError when an address is missing or MongoDB does not answer; Redis may come later.
+    Raises StartError when an address is missing, a team's function is wrong, or MongoDB does not answer; Redis may
+    come later.
     """
     if settings.redis_url is None:
         raise StartError("MUSTER_REDIS_URL is not set; `muster up` starts an embedded Redis and sets it.")
+    try:
+        known_functions()  # a team's function that rules cannot call is told now, not by the first rule that is read
+    except FunctionError as error:
+        raise StartError(str(error)) from error
     mongodb = open_mongodb(settings)
     redis = Redis.from_url(settings.redis_url.get_secret_value())
     try:

@@ -4,6 +4,7 @@ Written against `Choices`, so that one generator serves a seeded run of many tho
 what it finds.
 """
 
+import random
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -24,6 +25,19 @@ class Choices(Protocol):
 
     def integer(self, low: int, high: int) -> int:
         """From low to high, both included."""
+
+
+class Seeded:
+    """Choices from a seed: the same ones every time."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+
+    def choice(self, options: Sequence[T]) -> T:
+        return self._random.choice(options)
+
+    def integer(self, low: int, high: int) -> int:
+        return self._random.randint(low, high)
 
 
 NUMBERS: list[Any] = [
@@ -105,6 +119,7 @@ WORDS += [
     "\u017f",
     "\u2028",
     "a\r\n",
+    "x" * 600,
 ]
 MOMENTS = [
     NOW,
@@ -392,6 +407,33 @@ def _inside(choices: Choices) -> str:
             f"{choices.choice(TEXTS)} {choices.choice(['in', 'not in'])} [{choices.choice(TEXTS)}, {word}]",
             f"{name} {choices.choice(['in', 'not in'])} [[{word}], []]",
             f"$now {choices.choice(['in', 'not in'])} [{choices.choice(DATES)}]",
+            f"{choices.choice(['lead.tags', 'customer.tags'])} {choices.choice(['==', '!='])} {name}",
+            f"$split({choices.choice(TEXTS)}, 'a').length > 1",
+            f"$abs({choices.choice(AMOUNTS)}) >= {number(choices)}",
+            f"$min({choices.choice(NUMBER_LISTS)}) < {number(choices)}",
+            f"$any({choices.choice(NUMBER_LISTS)})",
+            f"({choices.choice(AMOUNTS)} > 1 ? {choices.choice(TEXTS)} : {word}) == {word}",
+            f"({choices.choice(AMOUNTS)} ?? {choices.choice(AMOUNTS)}) > {number(choices)}",
+            f"-{choices.choice(AMOUNTS)} {choices.choice(SIGNS)} {number(choices)}",
+            f"{choices.choice(['lead', 'contact', 'customer', 'person', 'company'])} ? true : false",
+        ]
+    )
+
+
+def _function(choices: Choices) -> str:
+    text, sign = choices.choice([*TEXTS, quoted(choices.choice(WORDS))]), choices.choice(SIGNS)
+    amounts = [choices.choice([*AMOUNTS, number(choices)]) for _ in range(4)]
+    return choices.choice(
+        [
+            f"$fuzzy({choices.choice(TEXTS)}, {text}) {sign} {choices.choice(['0', '50', '100'])}",
+            f"$distance_km({', '.join(amounts)}) {sign} {number(choices)}",
+            f"$email_domain({choices.choice(TEXTS)}) {choices.choice(['==', '!=', '<'])} {text}",
+            f"$email_domain('a@' + {choices.choice(TEXTS)}) {choices.choice(['in', 'not in'])} [{text}]",
+            f"$root_domain({choices.choice(TEXTS)} + '.co.uk') {choices.choice(['==', '!='])} null",
+            f"$days_since({choices.choice(DATES)}) {sign} {choices.choice(['0', '30', '30.5'])}",
+            f"$overlap({choices.choice(TEXT_LISTS)}, [{text}, 'a']) {sign} {choices.choice(['0', '1'])}",
+            f"$overlap({choices.choice(NUMBER_LISTS)}, {choices.choice(TEXT_LISTS + NUMBER_LISTS)})",
+            f"$percentile({', '.join(amounts[:3])}) {sign} {choices.choice(['0', '50', '100'])}",
         ]
     )
 
@@ -412,6 +454,7 @@ LEAVES: list[Callable[[Choices], str]] = [
         _attribute,
         _attribute,
         _inside,
+        _function,
     ),
 ]
 

@@ -43,14 +43,15 @@ def test_every_engine_gives_the_answer_of_the_case(case: dict[str, Any], text: s
 def test_a_text_of_300_kilobytes_is_compared_as_itself(profiles: Profiles) -> None:
     """Long text in the rule and in the profile, equal and almost equal."""
     text = "x" * 300_000
-    rule = read_rule(f'lead.status == "{text}" or "{text}" in lead.name', REGISTRY)
     stored = [
         {"_id": 1, "lead": {"status": text}},
         {"_id": 2, "lead": {"status": text + "y"}},
         {"_id": 3, "lead": {"name": f"a{text}b"}},
     ]
     profiles.insert_many(stored)
-    assert by_oracle(rule, stored) == by_predicate(rule, stored) == by_mongodb(rule, profiles) == {1, 3}
+    for condition, expected in ((f'lead.status == "{text}"', {1}), (f'"{text}" in lead.name', {3})):
+        rule = read_rule(condition, REGISTRY)
+        assert by_oracle(rule, stored) == by_predicate(rule, stored) == by_mongodb(rule, profiles) == expected
 
 
 def test_the_dates_of_the_cases_are_aware() -> None:

@@ -95,6 +95,51 @@ def test_an_operator_is_written_as_text(leaf: dict[str, Any], text: str) -> None
     assert rule.tree == leaf
 
 
+TAGS = {"fact": "lead", "path": "$.tags"}
+IN_TAGS = "$any([lead.status == each for each in lead.tags])"
+ANY_OF_TWO = '$any([(each == "a") or (each == "b") for each in lead.tags])'
+
+
+@pytest.mark.parametrize(
+    ("field", "operator", "value", "text"),
+    [
+        ("lead.tags", "someFact:equal", "vip", '"vip" in lead.tags'),
+        ("lead.tags", "someFact:equal", None, "$any([each == null for each in lead.tags])"),
+        ("lead.points", "everyFact:greaterThan", 5, "$all([each > 5 for each in lead.points])"),
+        ("lead.tags", "someFact:startsWith", "v", '$any([each.starts_with("v") for each in lead.tags])'),
+        ("lead.tags", "someValue:contains", ["a", "b"], '("a" in lead.tags) or ("b" in lead.tags)'),
+        ("lead.tags", "everyValue:contains", ["a", "b"], '("a" in lead.tags) and ("b" in lead.tags)'),
+        ("lead.score", "someValue:equal", [], "false"),
+        ("lead.score", "everyValue:equal", [], "true"),
+        ("lead.score", "not:lessThan", 5, "not (lead.score < 5)"),
+        ("lead.score", "swap:lessThan", 5, "lead.score > 5"),
+        ("lead.status", "swap:contains", ["a"], 'lead.status in ["a"]'),
+        ("lead.tags", "swap:in", "a", '"a" in lead.tags'),
+        ("lead.status", "someValue:equal", {"fact": "lead", "path": "$.tags"}, IN_TAGS),
+        ("lead.status", "in", {"fact": "lead.tags"}, "lead.status in lead.tags"),
+        ("lead.points", "not:everyFact:not:in", [1], "not ($all([not (each in [1]) for each in lead.points]))"),
+        ("lead.tags", "someFact:someValue:equal", ["a", "b"], ANY_OF_TWO),
+        ("lead.score", "greaterThan", None, "(lead.score == null and false)"),
+    ],
+)
+def test_decorators_of_json_rules_engine(field: str, operator: str, value: Any, text: str) -> None:
+    """The first decorator is outermost; `benchmarks.trees` compares what they mean with json-rules-engine itself."""
+    rule = read_rule({"field": field, "operator": operator, "value": value}, REGISTRY)
+    assert rule.text == text
+    assert read_rule(rule.tree, REGISTRY).text == text
+
+
+def test_a_decorated_leaf_asks_only_its_own_field() -> None:
+    """The name of a member is no field."""
+    rule = read_rule({"field": "lead.tags", "operator": "everyFact:notEqual", "value": "a"}, REGISTRY)
+    assert rule.fields == ("lead.tags",)
+    holds = compile_rule(rule)
+    assert holds({"lead": {"tags": []}}, NOW)
+    assert holds({"lead": {"tags": ["b"]}}, NOW)
+    assert not holds({"lead": {"tags": ["b", "a"]}}, NOW)
+    assert not holds({"lead": {}}, NOW)
+
+
 @pytest.mark.parametrize(
     ("tree", "pointer", "detail", "suggestion"),
     [
@@ -133,6 +178,32 @@ def test_an_operator_is_written_as_text(leaf: dict[str, Any], text: str) -> None
         ({}, "", "exactly one of", None),
         ([], "", "is an object", None),
         ({"all": [{"expression": 5}]}, "/all/0/expression", "is text", None),
+        (
+            {"field": "lead.tags", "operator": "sumFact:equal", "value": 1},
+            "/operator",
+            "no decorator",
+            "someFact:equal",
+        ),
+        (
+            {"field": "lead.tags", "operator": "someFact:equl", "value": 1},
+            "/operator",
+            "no operator",
+            "someFact:equal",
+        ),
+        ({"field": "lead.score", "operator": "someFact:equal", "value": 1}, "/field", "is a number", None),
+        ({"field": "lead.score", "operator": "someValue:equal", "value": 1}, "/value", "this is none", None),
+        ({"field": "lead.score", "operator": "swap:between", "value": [1, 2]}, "/operator", "swapped", None),
+        ({"field": "lead.score", "operator": "not:" * 9 + "equal", "value": 1}, "/operator", "at most 8", None),
+        ({"field": "lead.tags", "operator": "someFact:someValue:equal", "value": TAGS}, "/operator", "Two lists", None),
+        ({"field": "lead.tags", "operator": "someFact:greaterThan", "value": 1}, "", "do not go together", None),
+        ({"all": [{"condition": "hot"}]}, "/all/0/condition", "Put it in its place", None),
+        ({"field": "lead.score", "operator": "in", "value": {"field": "lead.amount"}}, "/value", "nothing is in", None),
+        (
+            {"field": "lead.score", "operator": "equal", "value": {"fact": "lead", "pat": "$.amount"}},
+            "/value/pat",
+            "no meaning",
+            "path",
+        ),
         ({"operator": "inCohort", "value": "COH-3"}, "/value", "cannot be evaluated yet", None),
     ],
 )

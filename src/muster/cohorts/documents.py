@@ -49,6 +49,7 @@ class StoredRule(BaseModel):
     required_parts: list[str]
     time_dependent: bool
     time_zone: str
+    functions: dict[str, str] = {}  # that it calls, with the versions that they had when it was saved
 
 
 class Generation(BaseModel):

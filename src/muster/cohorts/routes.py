@@ -21,6 +21,7 @@ from muster.cohorts.schemas import (
     CohortPatch,
     EvaluatedOut,
     ExplanationOut,
+    FunctionOut,
     MemberOut,
     MembersIn,
     PreviewIn,
@@ -31,6 +32,7 @@ from muster.cohorts.schemas import (
 )
 from muster.errors import Conflict
 from muster.projects.service import project_of
+from muster.rules import known_functions
 
 AnyRequest = Request[Any, Any, Any]
 ProjectId = Annotated[str | None, QueryParameter(description="The project; else the caller's default.")]
@@ -166,6 +168,12 @@ async def preview_rule(owner: NamedDependency[str], data: JSONBody[PreviewIn]) -
     return await previews.preview(owner, data)
 
 
+@get("/v1/rules/functions", summary="List the functions of rules", tags=["rules"])
+async def list_functions(owner: NamedDependency[str]) -> Page[FunctionOut]:  # noqa: ARG001  it needs a token
+    """What rules can call beside the language itself: Muster's functions, and those that a package brings; one page."""
+    return Page(items=[FunctionOut.of(function) for function in known_functions().values()])
+
+
 def _answer(cohort: Cohort, *, status_code: int) -> Response[CohortOut]:
     headers = {"ETag": etag(cohort.rev)}
     if cohort.run is not None:
@@ -187,4 +195,5 @@ ROUTES: list[HTTPRouteHandler] = [
     list_profile_cohorts,
     check_rule,
     preview_rule,
+    list_functions,
 ]

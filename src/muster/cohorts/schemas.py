@@ -8,6 +8,7 @@ from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
 
 from muster.api.requests import Body
 from muster.cohorts.documents import Cohort, Evaluation, Kind, State
+from muster.rules import Function
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 Description = Annotated[str, StringConstraints(max_length=5_000)]
@@ -231,6 +232,39 @@ class CheckOut(BaseModel):
     plan: PlanOut | None
     errors: list[dict[str, Any]]
     warnings: list[dict[str, Any]]
+
+
+class ParameterOut(BaseModel):
+    """A parameter of a function; `types` are those of fields, mostly one."""
+
+    name: str
+    types: list[str]
+
+
+class FunctionOut(BaseModel):
+    """A function that rules can call. `provider` is the package that brings it; `runs` says where."""
+
+    name: str
+    signature: str
+    description: str
+    parameters: list[ParameterOut]
+    result: str
+    version: str
+    provider: str
+    runs: Literal["python"] = "python"
+
+    @classmethod
+    def of(cls, function: Function) -> "FunctionOut":
+        """As the API shows it."""
+        return cls(
+            name=f"${function.name}",
+            signature=function.signature,
+            description=function.description,
+            parameters=[ParameterOut(name=name, types=list(types)) for name, types in function.parameters],
+            result=function.result,
+            version=function.version,
+            provider=function.provider,
+        )
 
 
 class PreviewOut(BaseModel):

@@ -237,6 +237,7 @@ async def rule_for(project: Project, source: RuleSource | None) -> StoredRule | 
         required_parts=list(rule.required_parts),
         time_dependent=rule.time_dependent,
         time_zone=project.time_zone,
+        functions=dict(rule.functions),
     )
 
 

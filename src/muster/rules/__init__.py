@@ -7,15 +7,19 @@ What a rule means is decided by `oracle`; everything else must agree with it.
 
 from muster.rules.explaining import Explanation, explain
 from muster.rules.fields import PARTS, FieldType, Registry
+from muster.rules.functions import Function, FunctionError, known_functions
 from muster.rules.planning import Piece, Plan, plan_rule
 from muster.rules.problems import Problem, RuleError, Span
 from muster.rules.reading import Rule, read_rule
 from muster.rules.running import compile_rule, oracle
+from muster.rules.windows import Window, flip_filter, may_flip
 
 __all__ = [
     "PARTS",
     "Explanation",
     "FieldType",
+    "Function",
+    "FunctionError",
     "Piece",
     "Plan",
     "Problem",
@@ -23,8 +27,12 @@ __all__ = [
     "Rule",
     "RuleError",
     "Span",
+    "Window",
     "compile_rule",
     "explain",
+    "flip_filter",
+    "known_functions",
+    "may_flip",
     "oracle",
     "plan_rule",
     "read_rule",

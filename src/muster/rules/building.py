@@ -14,6 +14,7 @@ from rule_engine import Context, DataType, ast, errors
 from rule_engine.builtins import Builtins, BuiltinValueGenerator
 
 from muster.rules.fields import PARTS, FieldType, Registry
+from muster.rules.functions import Function, known_functions
 from muster.rules.problems import Problem, RuleError
 from muster.rules.suggestions import closest
 from muster.rules.syntax import Node, Syntax, chain, children, is_logic, is_node, make_node
@@ -52,14 +53,31 @@ def engine_context(registry: Registry) -> Context:
         decimal_context=ARITHMETIC,
         mapping_attribute_lookup=False,
     )
+    ours = known_functions()
     context.builtins = Builtins.from_defaults(
         values={
             "now": BuiltinValueGenerator(lambda _: moment.get()[0]),
             "today": BuiltinValueGenerator(lambda _: moment.get()[1]),
+            **{name: _callable(function) for name, function in ours.items()},
         },
+        value_types={name: _function_type(function) for name, function in ours.items()},
         timezone=UTC,
     )
     return context
+
+
+def _callable(function: Function) -> Any:
+    return lambda *arguments: function.call(arguments, lambda: moment.get()[0])
+
+
+def _function_type(function: Function) -> Any:
+    return DataType.FUNCTION(
+        function.name,
+        return_type=_ENGINE_TYPES[function.result],
+        argument_types=tuple(
+            _ENGINE_TYPES[types[0]] if len(types) == 1 else DataType.ARRAY for _, types in function.parameters
+        ),
+    )
 
 
 def _value_in(mapping: Mapping[str, Any] | None, name: str) -> Any:
@@ -115,6 +133,8 @@ def _prepared(node: Node, syntax: Syntax, operands: list[_BuiltLater]) -> Node:
         here = [_BuiltLater(_prepared(operand, syntax, operands), syntax) for operand in chain(node)]
         operands += here
         return _balanced(node, here, syntax)
+    if node.cls is ast.ComprehensionExpression:
+        operands = []  # what speaks of its variable has no types by itself: it is built with the comprehension
     replaced = {id(child): _BuiltLater(_prepared(child, syntax, operands), syntax) for child in children(node)}
 
     def swap(found: Any) -> Any:

@@ -51,6 +51,7 @@ from muster.rules.operands import (
 from muster.rules.oracle import constant_value
 from muster.rules.problems import Problem
 from muster.rules.syntax import Node, Syntax, chain, children, is_logic
+from muster.rules.windows import turns_in
 
 OPERATORS: dict[str, Operator] = {"EQ": "==", "NE": "!=", "LT": "<", "LE": "<=", "GT": ">", "GE": ">="}
 
@@ -126,6 +127,7 @@ class Checker(OperandReader):
             bool(names.anchors),
             self._reason(node),
             self.syntax.span(node),
+            turns_in(node) if names.anchors else (),
         )
 
     def warn(self, node: Node, detail: str, suggestion: str | None = None) -> None:

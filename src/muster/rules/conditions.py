@@ -32,6 +32,8 @@ Scalar = str | Decimal | bool | datetime | None
 Operator = Literal["==", "!=", "<", "<=", ">", ">="]
 
 Measure = Literal["length", "year", "month", "day", "hour", "minute", "second", "millisecond"]
+Turn = Literal["year", "month", "day", "today", "hour", "minute", "second", "tick"]
+"""A unit of UTC that turns; `today` is the day of the project's time zone; `tick` is any time that passes."""
 TextTestKind = Literal["contains", "starts with", "ends with", "equals"]
 
 MIRRORED: dict[Operator, Operator] = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
@@ -178,6 +180,7 @@ class Computed:
     time_dependent: bool
     reason: str
     span: Span
+    turns: tuple[Turn, ...] = ()  # what of the clock it looks at
 
 
 Logic = And | Or | Not

@@ -11,6 +11,7 @@ from rule_engine import ast
 from muster.rules import moments
 from muster.rules.conditions import Field, Measure, Scalar
 from muster.rules.fields import PARTS, FieldType, Registry
+from muster.rules.functions import known_functions
 from muster.rules.oracle import constant_value
 from muster.rules.syntax import Node, Syntax, children
 
@@ -72,6 +73,7 @@ class Names:
     fields: frozenset[str]
     anchors: frozenset[str]
     is_constant: bool
+    functions: frozenset[str]
 
 
 @dataclass
@@ -104,6 +106,7 @@ class OperandReader:
         """The fields, parts and moments named below a node."""
         fields: set[str] = set()
         anchors: set[str] = set()
+        called: set[str] = set()
         is_constant = True
         waiting = [node]
         while waiting:
@@ -122,8 +125,12 @@ class OperandReader:
                     anchors.add(name)
                 elif name == "in_cohort":
                     is_constant = False
+                elif function := known_functions().get(name):
+                    is_constant = False
+                    called.add(name)
+                    anchors |= {"now"} if function.looks_at_clock else set()
             waiting.extend(children(found))
-        return Names(frozenset(fields), frozenset(anchors), is_constant)
+        return Names(frozenset(fields), frozenset(anchors), is_constant, frozenset(called))
 
     def field(self, node: Node) -> Field | None:
         if node.cls is not ast.GetAttributeExpression or node.args[1].cls is not ast.SymbolExpression:

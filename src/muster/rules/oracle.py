@@ -19,7 +19,7 @@ from rule_engine import ast, errors
 from muster.rules.building import ARITHMETIC, FAILURES, build, engine_context, moment
 from muster.rules.fields import Registry
 from muster.rules.patterns import compile_pattern
-from muster.rules.syntax import Node, Syntax, parse
+from muster.rules.syntax import Node, Syntax, children, parse
 
 Profile = Mapping[str, Any]
 
@@ -48,7 +48,14 @@ def start_of_day(now: datetime, zone: ZoneInfo) -> datetime:
 def constant_value(syntax: Syntax, node: Node) -> Any:
     """The value of a node without fields or moments, as rule_engine computes it: a Decimal, text, tuple, …"""
     with decimal.localcontext(ARITHMETIC):
+        if node.cls is ast.ArrayExpression and all(member.cls in _LITERALS for member in children(node)):
+            return tuple(member.build().evaluate({}) for member in children(node))
+        if node.cls in _LITERALS:  # most constants by far: they need no guard, and were built without complaint
+            return node.build().evaluate({})
         return _totalled(build(syntax, node)).evaluate({})
+
+
+_LITERALS = (ast.FloatExpression, ast.StringExpression, ast.BooleanExpression, ast.NullExpression)
 
 
 class _Value:

@@ -104,6 +104,8 @@ class Plan:
 def plan_rule(rule: Rule) -> Plan:
     """Plan a rule against the table in `capabilities`."""
     condition = simplified(pushed_in(rule.condition))
+    if rule.always is not None:
+        condition = Constant(rule.always, rule.condition.span)
     pushed, remaining = _pushed(condition), _remaining(condition)
     if isinstance(condition, Constant):
         pushed, remaining = (None if condition.value else condition), None

@@ -4,6 +4,7 @@ The code holds only names made here and constants passed beside it: nothing that
 such as `lead.get('score')` is made from registered names that rule_engine's grammar read as symbols.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -47,50 +48,52 @@ def to_predicate(
     """A function of a profile and now. `required_parts` must be there for anything to hold."""
     writer = _Writer(registry, time_zone)
     expression = writer.write(condition)
+    before: list[str] = []
+    for part, uses in writer.parts.items():
+        if part in required_parts or uses > 1:
+            expression = expression.replace(f"@{part}.", f"{part}.")
+            if part not in required_parts:
+                before.append(f"{part} = profile.get({part!r}) or no_part")
+        else:  # looked up where it is used: often an earlier condition has decided
+            expression = expression.replace(f"@{part}.", f"(profile.get({part!r}) or no_part).")
     source = "\n".join(
         (
             "def holds(profile, now):",
             *(f"    {part} = profile.get({part!r})\n    if {part} is None: return False" for part in required_parts),
-            *(
-                f"    {part} = profile.get({part!r})\n    if {part} is None: {part} = no_part"
-                for part in sorted(writer.parts - set(required_parts))
-            ),
-            *(f"    {anchor} = {code}" for anchor, code in writer.anchors.items()),
-            f"    return bool({expression})",
+            "    try:",
+            *(f"        {line}" for line in before),
+            *(f"        {anchor} = {code}" for anchor, code in writer.anchors.items()),
+            f"        return {expression}",
+            "    except (TypeError, AttributeError, ValueError):",
+            "        return otherwise(profile, now)",
         )
     )
-    names: dict[str, Any] = {"no_part": _NO_PART, **writer.constants}
+    otherwise = _by_oracle(condition, registry, time_zone)
+    names: dict[str, Any] = {"no_part": _NO_PART, "otherwise": otherwise, **writer.constants}
     exec(compile(source, "<rule>", "exec"), names)  # noqa: S102  our own text: see the module's head
-    fast: Predicate = names["holds"]
-    return _with_fallback(fast, condition, registry, time_zone, required_parts)
+    holds: Predicate = names["holds"]
+    return holds
 
 
-def _with_fallback(
-    fast: Predicate, condition: Condition, registry: Registry, time_zone: str, required_parts: tuple[str, ...]
-) -> Predicate:
-    """Values of a type other than the registered make the fast code raise; the oracle then decides."""
+def _by_oracle(condition: Condition, registry: Registry, time_zone: str) -> Predicate:
+    """For values of a type other than the registered: they make the fast code raise, and the oracle decides."""
     decide: list[Predicate] = []
 
-    def holds(profile: Mapping[str, Any], now: datetime) -> bool:
-        try:
-            return fast(profile, now)
-        except (TypeError, AttributeError, ValueError):
-            if any(profile.get(part) is None for part in required_parts):
-                return False
-            if not decide:
-                decide.append(build_oracle(condition_text(condition), registry, time_zone))
-            return decide[0](profile, now)
+    def otherwise(profile: Mapping[str, Any], now: datetime) -> bool:
+        if not decide:
+            decide.append(build_oracle(condition_text(condition), registry, time_zone))
+        return decide[0](profile, now)
 
-    return holds
+    return otherwise
 
 
 @dataclass
 class _Writer:
-    """Writes one condition as a Python expression over local variables named after the parts."""
+    """Writes one condition as a Python expression that is True or False, in which `@lead.` stands for a part."""
 
     registry: Registry
     time_zone: str
-    parts: set[str] = field(default_factory=set)
+    parts: Counter[str] = field(default_factory=Counter)
     anchors: dict[str, str] = field(default_factory=dict)
     constants: dict[str, Any] = field(default_factory=dict)
 
@@ -125,11 +128,11 @@ class _Writer:
                 search = self._constant(compile_pattern(pattern, anchored=anchored).search)
                 return self._guarded(found, f"{search}({{}}) is not None")
             case Truthy(field=str(part)):
-                return f"bool({self._part(part)})"
+                return f"bool(profile.get({part!r}))"
             case Truthy(field=Field() as found):
                 return f"bool({self._value(found)})"
             case Present(part=part):
-                return f"({self._part(part)} is not no_part)"
+                return f"(profile.get({part!r}) is not None)"
             case Computed(text=text):
                 decide = self._constant(build_oracle(text, self.registry, self.time_zone))
                 return f"{decide}(profile, now)"
@@ -185,11 +188,8 @@ class _Writer:
         return f"(({variable} := {self._value(found)}) is not None and {test.replace('{}', variable)})"
 
     def _value(self, found: Field) -> str:
-        return f"{self._part(found.part)}.get({found.attribute!r})"
-
-    def _part(self, name: str) -> str:
-        self.parts.add(name)
-        return name
+        self.parts[found.part] += 1
+        return f"@{found.part}.get({found.attribute!r})"
 
     def _anchor(self, anchor: str) -> str:
         if anchor == "today":

@@ -10,13 +10,23 @@ from rule_engine import ast
 
 from muster.rules.building import build, engine_context
 from muster.rules.checking import Checker
-from muster.rules.conditions import CompareMoment, Computed, Condition, Constant, InCohort, leaves, names_of, simplified
+from muster.rules.conditions import (
+    CompareMoment,
+    Computed,
+    Condition,
+    InCohort,
+    Turn,
+    leaves,
+)
+from muster.rules.contradictions import Verdict, judge
 from muster.rules.fields import Registry, scope_of
+from muster.rules.functions import known_functions
 from muster.rules.problems import Problem, RuleError, Span
 from muster.rules.syntax import Syntax, children, parse
 from muster.rules.tree_printing import condition_tree
 from muster.rules.trees import located, read_tree
 from muster.rules.vetting import vet
+from muster.rules.windows import Window, turns_of, windows_of
 
 COHORT_ID = re.compile(r"COH-[1-9][0-9]{0,18}")
 
@@ -37,6 +47,14 @@ class Rule:
     """The parts without which it does not hold."""
     time_dependent: bool = field(compare=False)
     cohorts: tuple[str, ...] = field(compare=False)
+    functions: Mapping[str, str] = field(compare=False)
+    """The functions that it calls, with their versions as they are now."""
+    always: bool | None = field(compare=False)
+    """True or False where it is that for every profile in its scope, whatever the values; None where that depends."""
+    windows: tuple[Window, ...] = field(compare=False)
+    """Its comparisons of a field with now or today ± d: whoever the clock may flip has the field in one of them."""
+    turns: tuple[Turn, ...] = field(compare=False)
+    """For what no window says of its looking at the clock: the units whose turning asks it again of everybody."""
     warnings: tuple[Problem, ...] = field(compare=False)
     condition: Condition = field(compare=False, repr=False)
     registry: Registry = field(compare=False, repr=False)
@@ -74,6 +92,7 @@ def _read_text(
     names = checker.names(syntax.root)
     cohorts = _cohorts(condition, syntax, allow_cohorts)
     scope, required = scope_of(frozenset(name.partition(".")[0] for name in names.fields))
+    verdict = judge(condition, required)
     moments = [leaf for leaf in leaves(condition) if isinstance(leaf, CompareMoment)]
     return Rule(
         text=text,
@@ -85,7 +104,11 @@ def _read_text(
         required_parts=required,
         time_dependent=bool(moments or names.anchors),
         cohorts=cohorts,
-        warnings=(*checker.warnings, *_warnings(condition, checker.warnings, text, required)),
+        functions={name: known_functions()[name].version for name in sorted(names.functions)},
+        always=verdict.always,
+        windows=windows_of(condition),
+        turns=turns_of(condition),
+        warnings=(*checker.warnings, *verdict.warnings, *_warnings(verdict, checker.warnings, text, required)),
         condition=condition,
         registry=registry,
     )
@@ -122,16 +145,15 @@ def _calls_in_cohort(syntax: Syntax) -> bool:
     return False
 
 
-def _warnings(condition: Condition, known: list[Problem], text: str, required: tuple[str, ...]) -> list[Problem]:
+def _warnings(verdict: Verdict, known: list[Problem], text: str, required: tuple[str, ...]) -> list[Problem]:
     """What is worth a second look about the whole rule."""
     found: list[Problem] = []
     everything = Span.within(text, 0, len(text))
-    whole = simplified(condition)
-    if isinstance(whole, Constant) and not any(problem.span == everything for problem in known):
+    if verdict.always is not None and not any(problem.span == everything for problem in known):
         every = "every profile" + (f" with a {' and a '.join(required)}" if required else "")
-        detail = f"This rule holds for {every if whole.value else 'no profile'}, whatever its values."
+        detail = f"This rule holds for {every if verdict.always else 'no profile'}, whatever its values."
         found.append(Problem(detail, everything))
-    if {"person", "company"} <= set(required) and names_of(condition):
+    if {"person", "company"} <= set(required):
         detail = "This uses person and company fields: only profiles that have both parts are considered."
         found.append(Problem(detail, everything))
     return found

@@ -9,9 +9,11 @@ import codecs
 import copy
 import re
 import threading
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol, TypeGuard
 
 from rule_engine import Context, errors
@@ -21,8 +23,8 @@ from rule_engine.parser import Parser, _DeferredAstNode
 
 from muster.rules.problems import Problem, RuleError, Span
 
-MAX_TEXT = 1_000_000  # characters; a single string of 300 kB is a fair value
-MAX_TOKENS = 10_000  # a list of 5,000 values; PLY reads about 200,000 tokens a second
+MAX_TEXT = 310_000  # characters: a text of 300 kB is a fair value, and the scanner takes 190 bytes for each
+MAX_TOKENS = 2_000  # a list of 1,000 values, or 500 conditions: what can be checked in well under 100 ms
 MAX_DEPTH = 40  # levels; a chain of `and` or `or` is one level, however long
 
 
@@ -64,11 +66,17 @@ class Syntax:
     root: Node
     offsets: dict[int, tuple[int, int]]
     """From `id(node)` to the node's start and end in the text."""
+    tokens: int
 
     def span(self, node: Node) -> Span:
         """Where a node stands."""
         start, end = self.offsets[id(node)]
-        return Span.within(self.text, start, end)
+        line = bisect_left(self._newlines, start)  # counting them anew for every node takes long in a long text
+        return Span(start, end, line + 1, start - (self._newlines[line - 1] + 1 if line else 0) + 1)
+
+    @cached_property
+    def _newlines(self) -> list[int]:
+        return [match.start() for match in re.finditer("\n", self.text)]
 
     def source(self, node: Node) -> str:
         """The text of a node."""
@@ -135,16 +143,17 @@ class _LocatingParser(Parser):  # type: ignore[misc]  # rule_engine has no types
         located.callable = locate
         return located
 
-    def read(self, text: str, context: Context | None) -> tuple[Node, dict[int, tuple[int, int]]]:
+    def read(self, text: str, context: Context | None) -> tuple[Node, dict[int, tuple[int, int]], int]:
         """Parse under a lock: PLY keeps its state on the parser."""
         with self._lock:
             self.context, self._offsets = context, {}
             lexer = self._lexer
             lexer.lineno = 1
             lexer.input(text)
+            reader = _TokenReader(lexer)
             try:
-                root = self._parser.parse(None, lexer=lexer, tracking=True, tokenfunc=_TokenReader(lexer).token)
-                return root, self._offsets
+                root = self._parser.parse(None, lexer=lexer, tracking=True, tokenfunc=reader.token)
+                return root, self._offsets, reader.count
             finally:
                 self.context, self._offsets = None, {}
 
@@ -169,7 +178,8 @@ class _TokenReader:
         token.endlexpos = self.lexer.lexpos
         self.count += 1
         if self.count > MAX_TOKENS:
-            raise _Located(f"the rule has more than {MAX_TOKENS:,} words and signs", token.lexpos, token.endlexpos)
+            detail = f"the rule has more than {MAX_TOKENS:,} words and signs. Split it into several cohorts"
+            raise _Located(detail, token.lexpos, token.endlexpos)
         if token.type == "STRING" and token.value[0] != "r" and "\\" in token.value:
             token.value = _UNKNOWN_ESCAPE.sub(_settle_escape, token.value)
         return token
@@ -197,7 +207,7 @@ def parse(text: str, context: Context | None = None) -> Syntax:
         )
     try:
         codecs.encode(text, "utf-8")
-        root, offsets = _parser.read(text, context)
+        root, offsets, tokens = _parser.read(text, context)
     except _Located as error:
         raise RuleError(Problem(_sentence(error.message), Span.within(text, error.start, error.end))) from error
     except errors.RuleSyntaxError as error:
@@ -205,7 +215,7 @@ def parse(text: str, context: Context | None = None) -> Syntax:
     except UnicodeEncodeError as error:
         detail = "The rule holds half of a surrogate pair, which is not a character."
         raise RuleError(Problem(detail, Span.within(text, error.start, error.end))) from error
-    syntax = Syntax(text, root.args[1], offsets)
+    syntax = Syntax(text, root.args[1], offsets, tokens)
     _fill_offsets(syntax)
     return syntax
 

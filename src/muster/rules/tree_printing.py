@@ -24,7 +24,7 @@ from muster.rules.conditions import (
 )
 from muster.rules.fields import FieldType
 from muster.rules.printing import condition_text
-from muster.rules.trees import UNITS
+from muster.rules.tree_leaves import UNITS
 
 
 def condition_tree(condition: Condition, text: str) -> Mapping[str, Any]:

@@ -8,11 +8,13 @@ past the registered fields (underscores).
 from collections.abc import Callable, Iterator
 from datetime import UTC
 from decimal import Decimal, InvalidOperation
+from itertools import islice
 
 from rule_engine import ast, errors
 from rule_engine.parser.utilities import parse_datetime, parse_float, parse_timedelta
 
 from muster.rules.fields import PARTS, Registry
+from muster.rules.functions import known_functions
 from muster.rules.patterns import translate_pattern
 from muster.rules.problems import Problem, RuleError, Span
 from muster.rules.suggestions import closest
@@ -21,6 +23,8 @@ from muster.rules.syntax import Node, Syntax, children
 MAX_NUMBER_DIGITS = 100
 MAX_NUMBER_EXPONENT = 400  # doubles end at 308
 MAX_PATTERN = 1_000  # characters of a regular expression
+MAX_PATTERNS = 4_000  # of all in a rule together; each is compiled
+MAX_PROBLEMS = 20  # told at once; each unknown name is compared with all that are known
 
 FUNCTIONS: dict[str, tuple[int, int]] = {
     "abs": (1, 1),
@@ -32,7 +36,7 @@ FUNCTIONS: dict[str, tuple[int, int]] = {
     "split": (1, 3),
     "sum": (1, 1),
 }
-"""Functions of the language, with the least and the most number of arguments."""
+"""Functions of the language, with the least and the most number of arguments; `known_functions` has more."""
 
 VALUES = ("e", "now", "pi", "today")
 """`$`-names that are values."""
@@ -66,7 +70,7 @@ _REFUSED_LITERALS = {
 
 def vet(syntax: Syntax, registry: Registry) -> None:
     """Refuse what may not be built, and names that are not registered. Raises `RuleError` with every problem."""
-    problems = list(_problems(syntax, registry))
+    problems = list(islice(_problems(syntax, registry), MAX_PROBLEMS))
     if problems:
         raise RuleError(*problems)
 
@@ -74,8 +78,15 @@ def vet(syntax: Syntax, registry: Registry) -> None:
 def _problems(syntax: Syntax, registry: Registry) -> Iterator[Problem]:
     called: set[int] = set()
     waiting: list[tuple[Node, frozenset[str]]] = [(syntax.root, frozenset())]
+    patterns = 0
     while waiting:
         node, variables = waiting.pop()
+        if node.cls is ast.FuzzyComparisonExpression and node.args[3].cls is ast.StringExpression:
+            patterns += len(node.args[3].args[1]) + 20
+            if patterns > MAX_PATTERNS:
+                detail = "The regular expressions of this rule are too many or too long together."
+                yield Problem(f"{detail} Split it into several cohorts.", syntax.span(node))
+                return
         if node.cls is ast.FunctionCallExpression:
             called.add(id(node.args[1]))
         faults = list(_faults(node, variables, is_called=id(node) in called))
@@ -169,9 +180,9 @@ def _symbol(node: Node, _variables: frozenset[str], is_called: bool) -> Iterator
             yield f"{name} begins with an underscore: such names are not part of a rule.", None
     elif name in _REFUSED_NAMES:
         yield f"${name} is not allowed in a rule. {_REFUSED_NAMES[name]}", None
-    elif name not in VALUES and name not in FUNCTIONS:
-        yield f"There is no ${name}.", _dollar(closest(name, (*VALUES, *FUNCTIONS)))
-    elif name in FUNCTIONS and not is_called:
+    elif name not in VALUES and name not in FUNCTIONS and name not in known_functions():
+        yield f"There is no ${name}.", _dollar(closest(name, (*VALUES, *FUNCTIONS, *known_functions())))
+    elif name not in VALUES and not is_called:
         yield f"${name} is a function: write ${name}(…).", None
 
 
@@ -195,7 +206,11 @@ def _attribute(node: Node, variables: frozenset[str], is_called: bool) -> Iterat
 def _call(node: Node, _variables: frozenset[str], _is_called: bool) -> Iterator[Fault]:
     function, given = node.args[1], len(node.args[2])
     if function.cls is ast.SymbolExpression and function.kwargs["scope"] is not None:
-        least, most = FUNCTIONS.get(function.args[1], (given, given))
+        name = function.args[1]
+        if added := known_functions().get(name):
+            least = most = len(added.parameters)
+        else:
+            least, most = FUNCTIONS.get(name, (given, given))
         if not least <= given <= most:
             expected = str(least) if least == most else f"{least} to {most}"
             yield f"${function.args[1]} takes {expected} argument(s), not {given}.", None

@@ -11,6 +11,7 @@ import sys
 from typing import Any
 
 from benchmarks.bench import OWNER, machine, median, milliseconds, workspace
+from benchmarks.results import keep
 from muster.cohorts import service
 from muster.cohorts.documents import Cohort
 from muster.cohorts.schemas import CohortIn
@@ -38,12 +39,18 @@ RULES: dict[str, dict[str, Any]] = {
 
 
 async def main(profiles: int, rounds: int) -> None:
-    """Print one row per rule."""
+    """Print one row per rule, and keep them."""
     async with workspace(profiles) as (resources, _):
         await _split(resources)
-        print(f"{machine()}; {profiles:,} profiles, median of {rounds}\n")
-        print("| rule | members | Muster ms | two `$lookup`s and an array ms | ratio |")
-        print("|---|---|---|---|---|")
+        lines = [
+            "## Cohort creation",
+            "",
+            f"`python -m benchmarks.cohort_creation`: {profiles:,} profiles, median of {rounds}, members stored;",
+            f"{machine()}.",
+            "",
+            "| rule | members | Muster ms | two `$lookup`s and an array ms | ratio |",
+            "|---|---:|---:|---:|---:|",
+        ]
         for rule, match in RULES.items():
             ours, theirs, members = [], [], 0
             for _ in range(rounds):
@@ -51,9 +58,9 @@ async def main(profiles: int, rounds: int) -> None:
                 theirs.append(await milliseconds(lambda match=match: _create_first_try(resources, match)))
             members = await _agree(resources)
             ratio = median(theirs) / median(ours)
-            print(
-                f"| `{rule}` | {members:,} | {median(ours):,.0f} | {median(theirs):,.0f} | {ratio:.1f} x |", flush=True
-            )
+            lines.append(f"| `{rule}` | {members:,} | {median(ours):,.0f} | {median(theirs):,.0f} | {ratio:.1f} |")
+        print("\n".join(lines))
+        keep("\n".join(lines))
 
 
 async def _create(rule: str) -> None:

@@ -19,6 +19,7 @@ from pymongo import MongoClient, UpdateOne
 from pymongo.collection import Collection
 
 from benchmarks.bench import OWNER, machine, percentile, workspace
+from benchmarks.results import keep
 from muster.cohorts import service
 from muster.cohorts.documents import Change, Cohort, Membership, WatchState
 from muster.cohorts.schemas import CohortIn
@@ -47,9 +48,19 @@ async def main(profiles: int, cohorts: int, changes: int) -> None:
         )
         try:
             await _until(_is_watched)
-            print(f"{machine()}; {profiles:,} profiles, {cohorts} dynamic cohorts\n")
-            rate = await _throughput(resources, changes)
-            await _latency(resources, probe, rate / 2)
+            rate, throughput = await _throughput(resources, changes)
+            latency = await _latency(resources, probe, rate / 2)
+            lines = [
+                "## Watcher",
+                "",
+                f"`python -m benchmarks.watcher`: {profiles:,} profiles, {cohorts} dynamic cohorts; writer, MongoDB",
+                f"and watcher share the machine: {machine()}.",
+                "",
+                throughput,
+                latency,
+            ]
+            print("\n".join(lines))
+            keep("\n".join(lines))
         finally:
             watcher.terminate()
             await watcher.wait()
@@ -66,7 +77,7 @@ def _rule(number: int) -> str:
     )[number % 4]
 
 
-async def _throughput(resources: Resources, changes: int) -> float:
+async def _throughput(resources: Resources, changes: int) -> tuple[float, str]:
     """Write as fast as the server takes it; the rate until the last change is settled."""
     before = await _events()
     started = time.perf_counter()
@@ -80,14 +91,13 @@ async def _throughput(resources: Resources, changes: int) -> float:
     seconds = time.perf_counter() - started
     rate = changes / seconds
     moved = await Change.get_motor_collection().estimated_document_count()
-    print(
-        f"throughput: {changes:,} changes settled in {seconds:.1f} s: {rate:,.0f} a second, "
-        f"with {moved / changes:.2f} entries and exits each"
+    return rate, (
+        f"- throughput: {changes:,} changes settled in {seconds:.1f} s: **{rate:,.0f} a second**, with "
+        f"{moved / changes:.2f} entries and exits each"
     )
-    return rate
 
 
-async def _latency(resources: Resources, probe: Cohort, rate: float) -> None:
+async def _latency(resources: Resources, probe: Cohort, rate: float) -> str:
     """At this background rate: from the acknowledged write of a probe to its membership row."""
     background = multiprocessing.get_context("spawn").Process(
         target=_write, args=(_address(resources), int(rate * 60), rate)
@@ -109,9 +119,9 @@ async def _latency(resources: Resources, probe: Cohort, rate: float) -> None:
         waits.append((time.perf_counter() - acknowledged) * 1000)
     background.terminate()
     background.join()
-    print(
-        f"latency at {rate:,.0f} changes a second, {len(waits)} probes: "
-        f"p50 {percentile(waits, 50):,.0f} ms, p99 {percentile(waits, 99):,.0f} ms, worst {max(waits):,.0f} ms"
+    return (
+        f"- from write to membership at {rate:,.0f} changes a second, {len(waits)} probes: "
+        f"**p50 {percentile(waits, 50):,.0f} ms, p99 {percentile(waits, 99):,.0f} ms**, worst {max(waits):,.0f} ms"
     )
 
 

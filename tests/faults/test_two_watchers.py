@@ -9,6 +9,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 
+from bson import Binary
+from bson.binary import UUID_SUBTYPE
+
 from tests.embedded.running_muster import Up, environment, running
 from tests.faults.kills import PATIENCE
 from tests.faults.recount import Database, database_of
@@ -31,11 +34,19 @@ async def test_a_watcher_that_slept_through_its_lease_changes_nothing(tmp_path: 
 
 
 async def takes_over(scene: Scene, database: Database, *, sleeper: int) -> None:
-    """Stop one watcher until the other has taken its lease and applied something, then let it go on."""
+    """Stop one watcher amid a batch until the other has taken its lease and applied something, then let it go on."""
     await scene.progress()
     holder = await holder_of_the_lease(database)
-    os.kill(sleeper, signal.SIGSTOP)
     try:
+
+        async def stopped_amid_a_batch() -> bool:
+            os.kill(sleeper, signal.SIGSTOP)
+            if await has_a_transaction_open(database):
+                return True
+            os.kill(sleeper, signal.SIGCONT)
+            return False
+
+        await until(stopped_amid_a_batch, seconds=PATIENCE)
 
         async def another_follows() -> bool:
             return await holder_of_the_lease(database) not in {holder, None}
@@ -51,6 +62,17 @@ async def holder_of_the_lease(database: Database) -> str | None:
     """Who follows the change stream."""
     lease = await database["leases"].find_one({"_id": WATCHERS_LEASE})
     return None if lease is None else lease["holder"]
+
+
+async def has_a_transaction_open(database: Database) -> bool:
+    """Whether whoever follows the change stream has written part of a batch, and not yet committed it."""
+    state = await database["watch_states"].find_one({"_id": WATCHERS_LEASE})
+    assert state is not None
+    session = Binary(bytes.fromhex(state["session"]), UUID_SUBTYPE)
+    everything = {"$currentOp": {"allUsers": True, "idleSessions": True}}
+    open_now = {"$match": {"lsid.id": session, "transaction.parameters.autocommit": False}}
+    found = await database.client.admin.aggregate([everything, open_now])
+    return bool(await found.to_list())
 
 
 @asynccontextmanager

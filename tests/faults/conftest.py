@@ -1,0 +1,7 @@
+"""The checks of this folder stand outside of test modules; pytest shall explain them when they fail all the same."""
+
+import pytest
+
+pytest.register_assert_rewrite(
+    "tests.faults.recount", "tests.faults.scene", "tests.faults.traffic", "tests.faults.worlds"
+)

@@ -168,3 +168,20 @@ async def test_values_are_never_read_as_expressions() -> None:
         key = {"project_id": "PRJ-1", "pii_id": "P"}
         await Profile.get_motor_collection().update_one(key, pipeline(changes), upsert=True)
         assert (await service.profile("PRJ-1", "P")).lead == hostile
+
+
+async def test_a_part_created_between_two_looks_is_changed(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever sends no If-Match is never told that it does not hold."""
+    change = service._change
+
+    async def too_early(*arguments: Any, **options: Any) -> Profile | None:
+        monkeypatch.setattr(service, "_change", change)
+        found = await change(*arguments, **options)
+        await client.put("/v1/leads/P1", json={"status": "new"})
+        return found
+
+    monkeypatch.setattr(service, "_change", too_early)
+    answer = await client.patch("/v1/leads/P1", json={"score": 7})
+    assert (answer.status_code, answer.json()["status"], answer.json()["score"]) == (200, "new", 7)

@@ -89,10 +89,11 @@ async def put(project_id: str, pii_id: str, changes: Changes, *, revs: Revs = No
 
 async def change_part(project_id: str, pii_id: str, part: str, changes: Changes, *, revs: Revs = None) -> Profile:
     """Apply changes to a profile that has this part. Raises NotFound without it, PreconditionFailed as `put`."""
-    found = await _change(project_id, pii_id, changes, {part: {"$exists": True}}, revs, upsert=False)
-    if found is None:
+    while (found := await _change(project_id, pii_id, changes, {part: {"$exists": True}}, revs, upsert=False)) is None:
         await profile_with(project_id, pii_id, part)
-        raise etags.stale()
+        if revs is not None:
+            raise etags.stale()
+        # It came into being since: the caller set no condition that it could fail.
     return found
 
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-async def until(look: Callable[[], Awaitable[T]], *, seconds: float = 30) -> T:
+async def until(look: Callable[[], Awaitable[T]], *, seconds: float = 90) -> T:
     """Look again and again until the answer is truthy, and give it back. Fails, showing the last answer, in the end."""
     answer: T | None = None
     try:

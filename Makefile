@@ -3,11 +3,12 @@
 # make check  lint, format, types, import contracts
 # make fuzz   a hundred thousand rules that nobody would write: only RuleError, none slow (two minutes)
 # make differential  ten thousand random rules, a million rule × profile pairs: do all engines agree? (a minute or two)
+# make faults ROUNDS=5 SEED=7  kill everything, over and over, while profiles are written (a minute or two a round)
 # make lock   resolve the pinned requirements anew          make wheel   build dist/*.whl
 
 .DEFAULT_GOAL := run
 .DELETE_ON_ERROR:
-.PHONY: run test check format differential fuzz lock wheel clean
+.PHONY: run test check format differential fuzz faults lock wheel clean
 
 bin := .venv/bin
 pip := $(bin)/python -m pip --disable-pip-version-check --quiet --quiet
@@ -33,6 +34,9 @@ fuzz: .venv/.installed-dev
 
 differential: .venv/.installed-dev
 	@$(bin)/python -m benchmarks.differential
+
+faults: .venv/.installed-dev
+	@FAULT_ROUNDS=$(or $(ROUNDS),3) FAULT_SEED=$(or $(SEED),2) $(bin)/pytest tests/faults --log-cli-level=INFO
 
 wheel: .venv/.installed-dev
 	$(bin)/python -m build --wheel --no-isolation

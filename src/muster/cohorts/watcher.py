@@ -21,11 +21,12 @@ from bson import Binary, ObjectId
 from bson.binary import UUID_SUBTYPE
 from motor.motor_asyncio import AsyncIOMotorClientSession
 from pymongo import ReplaceOne, UpdateOne
-from pymongo.errors import PyMongoError
+from pymongo.errors import BulkWriteError, PyMongoError
 from pymongo.read_concern import ReadConcern
 
 from muster.cohorts.decisions import Decisions, Moment, Pending, Rows, decide
 from muster.cohorts.documents import Cause, Change, Cohort, Membership, WatchState
+from muster.cohorts.evaluation import DUPLICATE_KEY
 from muster.cohorts.live_rules import LiveRule, LiveRules, changes_a_rule_could_see, read_live_rules
 from muster.cohorts.reconciliation import differing
 from muster.cohorts.snapshot import Snapshot, open_snapshot, raise_registry_version
@@ -54,7 +55,10 @@ class LeaseLost(Exception):
 
 
 class RulesMoved(Exception):
-    """What we decided on moved between our snapshot and our commit, a generation mostly: decide anew."""
+    """What we decided on moved between our snapshot and our commit: decide anew.
+
+    A generation mostly; or the rows themselves, under a watcher that slept while another one followed.
+    """
 
 
 async def watch(holder: str | None = None) -> None:
@@ -349,7 +353,12 @@ async def _write_rows(decisions: Decisions, session: AsyncIOMotorClientSession) 
     """Raises RulesMoved when a row is not what it was in our snapshot: then the counts would be wrong."""
     memberships = Membership.get_motor_collection()
     if decisions.inserted:
-        await memberships.insert_many(decisions.inserted, ordered=False, session=session)
+        try:
+            await memberships.insert_many(decisions.inserted, ordered=False, session=session)
+        except BulkWriteError as error:
+            if any(failure["code"] == DUPLICATE_KEY for failure in error.details["writeErrors"]):
+                raise RulesMoved from error
+            raise
     if decisions.deleted:
         deleted = await memberships.delete_many({"_id": {"$in": decisions.deleted}}, session=session)
         if deleted.deleted_count < len(decisions.deleted):

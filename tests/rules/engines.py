@@ -6,7 +6,7 @@ from typing import Any
 
 from pymongo.collection import Collection
 
-from muster.rules import FieldType, Registry, Rule, RuleError, compile_rule, explain, oracle, plan_rule, read_rule
+from muster.rules import FieldType, Plan, Registry, Rule, RuleError, compile_rule, explain, oracle, plan_rule, read_rule
 
 NOW = datetime(2026, 6, 15, 12, 30, 45, 678000, tzinfo=UTC)
 
@@ -38,10 +38,10 @@ REGISTRY: Registry = {
 Profile = Mapping[str, Any]
 
 
-def read_or_refuse(source: Any) -> Rule | RuleError:
+def read_or_refuse(source: Any, cohorts: Mapping[str, Rule | None] | None = None) -> Rule | RuleError:
     """The rule, or the error with which it is refused; anything else that is raised fails the test."""
     try:
-        return read_rule(source, REGISTRY)
+        return read_rule(source, REGISTRY, cohorts=cohorts)
     except RuleError as error:
         return error
 
@@ -58,9 +58,11 @@ def by_predicate(rule: Rule, stored: list[dict[str, Any]], now: datetime = NOW) 
     return {profile["_id"] for profile in stored if holds(profile, now)}
 
 
-def by_mongodb(rule: Rule, profiles: Collection[dict[str, Any]], now: datetime = NOW) -> set[Any]:
+def by_mongodb(
+    rule: Rule, profiles: Collection[dict[str, Any]], now: datetime = NOW, plan: Plan | None = None
+) -> set[Any]:
     """The same by the plan: MongoDB's filter, then the residual over what it lets through, projected as planned."""
-    plan = plan_rule(rule)
+    plan = plan or plan_rule(rule)
     if plan.residual is None:
         return {found["_id"] for found in profiles.find(plan.match_at(now), {"_id": 1})}
     return {found["_id"] for found in profiles.find(plan.match_at(now), plan.projection) if plan.accepts(found, now)}

@@ -15,8 +15,8 @@ def naive_negation() -> Iterator[None]:
     """MongoDB's `not` by turning the operator round, as one would write it first: wrong without a value."""
     right = translating.to_filter
 
-    def wrong(condition: Any, moments: Any) -> Any:
-        made = right(condition, moments)
+    def wrong(condition: Any, moments: Any, members: Any = None) -> Any:
+        made = right(condition, moments, members)
         if "$nor" in made and len(made["$nor"]) == 1:
             (name, test), *_ = made["$nor"][0].items()
             if isinstance(test, dict) and next(iter(test)) in _TURNED:

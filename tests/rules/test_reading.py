@@ -74,7 +74,7 @@ def test_a_rule_over_time_is_recognised(text: str, expected: bool) -> None:
         ("lead.score < 010", "010", "leading zeros", None),
         ("lead.score ?? 0 > 5", "lead.score ?? 0 > 5", "binds looser", None),
         ("lead.active and customer", "customer", "is a part", "customer != null"),
-        ("$in_cohort('COH-3') and lead.active", "$in_cohort('COH-3')", "cannot be evaluated yet", None),
+        ("$in_cohort('COH-3') and lead.active", "$in_cohort('COH-3')", "There is no cohort COH-3", None),
     ],
 )
 def test_an_error_says_where_and_what_was_meant(text: str, at: str, detail: str, suggestion: str | None) -> None:
@@ -152,16 +152,6 @@ def test_what_the_author_typed_is_kept() -> None:
     """Comments, blanks and all."""
     text = "  lead.score   > 5 # hot"
     assert read_rule(text, REGISTRY).text == text
-
-
-def test_cohorts_are_collected_where_the_caller_follows_them() -> None:
-    """The seam for nesting: named in and, or, not; nowhere else."""
-    text = "lead.active and not $in_cohort('COH-3') or $in_cohort(\"COH-12\")"
-    assert read_rule(text, REGISTRY, allow_cohorts=True).cohorts == ("COH-12", "COH-3")
-    with pytest.raises(RuleError, match="not the number of a cohort"):
-        read_rule("$in_cohort('vip')", REGISTRY, allow_cohorts=True)
-    with pytest.raises(RuleError, match="stands alone"):
-        read_rule("$any([$in_cohort('COH-3')])", REGISTRY, allow_cohorts=True)
 
 
 def test_an_unknown_time_zone_is_refused() -> None:

@@ -204,7 +204,7 @@ def test_a_decorated_leaf_asks_only_its_own_field() -> None:
             "no meaning",
             "path",
         ),
-        ({"operator": "inCohort", "value": "COH-3"}, "/value", "cannot be evaluated yet", None),
+        ({"operator": "inCohort", "value": "COH-3"}, "/value", "There is no cohort COH-3", None),
     ],
 )
 def test_an_error_has_a_pointer(tree: Any, pointer: str, detail: str, suggestion: str | None) -> None:

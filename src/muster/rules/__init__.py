@@ -8,13 +8,15 @@ What a rule means is decided by `oracle`; everything else must agree with it.
 from muster.rules.explaining import Explanation, explain
 from muster.rules.fields import PARTS, FieldType, Registry
 from muster.rules.functions import Function, FunctionError, known_functions
+from muster.rules.oracle import IN_COHORTS, oracle
 from muster.rules.planning import Piece, Plan, plan_rule
+from muster.rules.predicates import compile_rule
 from muster.rules.problems import Problem, RuleError, Span
-from muster.rules.reading import Rule, read_rule
-from muster.rules.running import compile_rule, oracle
+from muster.rules.reading import Rule, cohorts_in, read_rule
 from muster.rules.windows import Window, flip_filter, may_flip
 
 __all__ = [
+    "IN_COHORTS",
     "PARTS",
     "Explanation",
     "FieldType",
@@ -28,6 +30,7 @@ __all__ = [
     "RuleError",
     "Span",
     "Window",
+    "cohorts_in",
     "compile_rule",
     "explain",
     "flip_filter",

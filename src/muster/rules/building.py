@@ -5,7 +5,7 @@ Only what `vetting` has seen is built: building folds constants.
 
 import decimal
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
@@ -27,6 +27,9 @@ ARITHMETIC = decimal.Context(prec=28, rounding=decimal.ROUND_HALF_EVEN)
 
 moment: ContextVar[tuple[datetime, datetime]] = ContextVar("moment")
 """What `$now` and `$today` are while an expression is evaluated."""
+
+membership: ContextVar[Callable[[str], bool]] = ContextVar("membership")
+"""What `$in_cohort` answers while an expression is evaluated: whether the profile is in the cohort of this number."""
 
 _ENGINE_TYPES = {
     FieldType.STRING: DataType.STRING,
@@ -58,12 +61,22 @@ def engine_context(registry: Registry) -> Context:
         values={
             "now": BuiltinValueGenerator(lambda _: moment.get()[0]),
             "today": BuiltinValueGenerator(lambda _: moment.get()[1]),
+            "in_cohort": _is_member,
             **{name: _callable(function) for name, function in ours.items()},
         },
-        value_types={name: _function_type(function) for name, function in ours.items()},
+        value_types={
+            "in_cohort": DataType.FUNCTION(
+                "in_cohort", return_type=DataType.BOOLEAN, argument_types=(DataType.STRING,)
+            ),
+            **{name: _function_type(function) for name, function in ours.items()},
+        },
         timezone=UTC,
     )
     return context
+
+
+def _is_member(cohort: str) -> bool:
+    return membership.get()(cohort)
 
 
 def _callable(function: Function) -> Any:

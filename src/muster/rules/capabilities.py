@@ -68,7 +68,9 @@ ABILITIES = (
     Ability(Matches, "python", "this regular expression could differ between engines, or take MongoDB too long"),
     Ability(Truthy, "mongodb", "what counts as empty is known from the field's type"),
     Ability(Present, "mongodb", "a part that is there is an object"),
-    Ability(InCohort, "python", "membership in another cohort is not stored in the profile"),
+    Ability(InCohort, "python", "with its rule written out, this is too large a filter", lambda leaf: leaf.rule),
+    Ability(InCohort, "python", "its members are too many to pass along", lambda leaf: leaf.is_large),
+    Ability(InCohort, "mongodb", "the members of a static cohort are passed along by their ids"),
     Ability(Computed, "python", "", lambda leaf: bool(leaf.reason)),
 )
 

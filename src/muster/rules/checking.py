@@ -5,10 +5,10 @@ more; what can be said is that something is surely not meant, and that is a warn
 """
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from rule_engine import ast
 
@@ -53,6 +53,9 @@ from muster.rules.problems import Problem
 from muster.rules.syntax import Node, Syntax, chain, children, is_logic
 from muster.rules.windows import turns_in
 
+if TYPE_CHECKING:
+    from muster.rules.reading import Rule
+
 OPERATORS: dict[str, Operator] = {"EQ": "==", "NE": "!=", "LT": "<", "LE": "<=", "GT": ">", "GE": ">="}
 
 COMPARE: dict[Operator, Callable[[Any, Any], bool]] = {
@@ -67,8 +70,9 @@ COMPARE: dict[Operator, Callable[[Any, Any], bool]] = {
 
 @dataclass
 class Checker(OperandReader):
-    """Reads one rule's syntax into a condition; collects warnings on the way."""
+    """Reads one rule's syntax into a condition; collects warnings on the way. `cohorts` are those it may name."""
 
+    cohorts: Mapping[str, "Rule | None"] = field(default_factory=dict)
     warnings: list[Problem] = field(default_factory=list)
 
     def condition(self, node: Node) -> Condition:
@@ -331,7 +335,10 @@ def _call(checker: Checker, node: Node) -> Condition | None:
     if function.cls is ast.SymbolExpression:
         if function.args[1] == "in_cohort":
             argument = checker.value(node.args[2][0])
-            return InCohort(str(argument.value), span) if isinstance(argument, Literal) else None
+            if not isinstance(argument, Literal):
+                return None
+            cohort = str(argument.value)
+            return InCohort(cohort, span, checker.cohorts.get(cohort))
         return None
     subject, argument = checker.value(function.args[1]), checker.value(node.args[2][0])
     kind: TextTestKind = "starts with" if function.args[2] == "starts_with" else "ends with"

@@ -15,7 +15,7 @@ it. A condition is true or false for a profile, never null. `span` is its place 
     Matches                 a regular expression
     Truthy                  a field or part standing for itself: neither missing, nor empty, 0 or false
     Present                 a part that is there
-    InCohort                membership in another cohort
+    InCohort                membership in another cohort: by its rule when it is dynamic, else looked up
     Computed                everything else: decided by rule_engine's own operations, in Python
 """
 
@@ -23,10 +23,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from muster.rules.fields import FieldType
 from muster.rules.problems import Span
+
+if TYPE_CHECKING:
+    from muster.rules.reading import Rule
 
 Scalar = str | Decimal | bool | datetime | None
 Operator = Literal["==", "!=", "<", "<=", ">", ">="]
@@ -167,8 +170,15 @@ class Present:
 
 @dataclass(frozen=True, slots=True)
 class InCohort:
+    """`rule` is what a dynamic cohort follows; None where the cohort is static, so that its members are looked up.
+
+    `is_large` says of a static one that its members are too many to be passed to MongoDB.
+    """
+
     cohort: str
     span: Span
+    rule: "Rule | None" = None
+    is_large: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +225,7 @@ def leaves(condition: Condition) -> Iterator[Leaf]:
 
 
 def names_of(condition: Condition) -> frozenset[str]:
-    """The fields and bare parts that a condition looks at."""
+    """The fields and bare parts that a condition looks at, also through the cohorts that it names."""
     found: set[str] = set()
     for leaf in leaves(condition):
         match leaf:
@@ -225,7 +235,9 @@ def names_of(condition: Condition) -> frozenset[str]:
                 found.add(part)
             case Computed(names=names):
                 found |= set(names)
-            case Constant() | InCohort():
+            case InCohort(rule=rule):
+                found |= set(rule.watched) if rule else set()
+            case Constant():
                 pass
             case _:
                 found.add(leaf.field if isinstance(leaf.field, str) else leaf.field.name)

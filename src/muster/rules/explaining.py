@@ -1,11 +1,11 @@
 """Why a profile is in or out: every condition of a rule with its result and the values it saw."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from muster.rules.conditions import And, Condition, Not, Or, names_of
+from muster.rules.conditions import And, Condition, InCohort, Not, Or, names_of
 from muster.rules.predicates import to_predicate
 from muster.rules.problems import Span
 from muster.rules.reading import Rule
@@ -16,7 +16,7 @@ class Explanation:
     """One condition for one profile. `actual` maps each field that a leaf looked at to its value, None if missing."""
 
     text: str
-    span: Span | None
+    span: Span | None  # in the rule's text; None for what stands in the rule of a cohort that it names
     result: bool
     actual: Mapping[str, Any]
     children: tuple["Explanation", ...]
@@ -57,9 +57,17 @@ def _explained(rule: Rule, condition: Condition, profile: Mapping[str, Any], now
         case Not(part=part, derived=False) if part.span != condition.span:
             child = _explained(rule, part, profile, now)
             return Explanation(text, condition.span, not child.result, {}, (child,))
+        case InCohort(rule=inner) if inner is not None:
+            whole = _without_spans(explain(inner, profile, now))
+            children = whole.children or (whole,)
+            return Explanation(text, condition.span, whole.result, {}, children)
     result = to_predicate(condition, rule.registry, rule.time_zone)(profile, now)
     actual = {name: _actual(profile, name) for name in sorted(names_of(condition))}
     return Explanation(text, condition.span, result, actual, ())
+
+
+def _without_spans(found: Explanation) -> Explanation:
+    return replace(found, span=None, children=tuple(_without_spans(child) for child in found.children))
 
 
 def _actual(profile: Mapping[str, Any], name: str) -> Any:

@@ -11,30 +11,63 @@ neither of them covers.
 import decimal
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from rule_engine import ast, errors
 
-from muster.rules.building import ARITHMETIC, FAILURES, build, engine_context, moment
+from muster.rules.building import ARITHMETIC, FAILURES, build, engine_context, membership, moment
 from muster.rules.fields import Registry
 from muster.rules.patterns import compile_pattern
 from muster.rules.syntax import Node, Syntax, children, parse
 
+if TYPE_CHECKING:
+    from muster.rules.reading import Rule
+
 Profile = Mapping[str, Any]
+Predicate = Callable[[Profile, datetime], bool]
+
+IN_COHORTS = "in_cohorts"
+"""The key of a profile under which a rule finds the static cohorts that it is a member of."""
 
 
-def build_oracle(text: str, registry: Registry, time_zone: str = "UTC") -> Callable[[Profile, datetime], bool]:
-    """The total meaning of a vetted text, without scope. Raises `RuleError`, with spans, for what has no types."""
+def oracle(rule: "Rule") -> Predicate:
+    """What the rule means, scope included; slow, and the judge of everything else.
+
+    Static cohorts that a profile is in stand in it under `IN_COHORTS`.
+    """
+    decide = build_oracle(rule.text, rule.registry, rule.time_zone, rule.inner)
+    required = rule.required_parts
+
+    def holds(profile: Profile, now: datetime) -> bool:
+        return all(profile.get(part) is not None for part in required) and decide(profile, now)
+
+    return holds
+
+
+def build_oracle(
+    text: str, registry: Registry, time_zone: str = "UTC", inner: tuple[tuple[str, "Rule | None"], ...] = ()
+) -> Predicate:
+    """The total meaning of a vetted text, without scope; `inner` are the cohorts that it names.
+
+    Raises `RuleError`, with spans, for what has no types.
+    """
     expression = _totalled(build(parse(text, engine_context(registry))))
     zone = ZoneInfo(time_zone)
+    follows = {cohort: oracle(rule) for cohort, rule in inner if rule is not None}
 
     def decide(profile: Profile, now: datetime) -> bool:
+        def is_member(cohort: str) -> bool:
+            rule = follows.get(cohort)
+            return cohort in profile.get(IN_COHORTS, ()) if rule is None else rule(profile, now)
+
         bound = moment.set((now, start_of_day(now, zone)))
+        asked = membership.set(is_member)
         try:
             with decimal.localcontext(ARITHMETIC):
                 return bool(expression.evaluate(profile))
         finally:
+            membership.reset(asked)
             moment.reset(bound)
 
     return decide

@@ -5,7 +5,8 @@ something of every branch or nothing.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from typing import Any, Literal
@@ -16,6 +17,7 @@ from muster.rules.conditions import (
     And,
     Condition,
     Constant,
+    InCohort,
     Leaf,
     Not,
     Or,
@@ -26,8 +28,9 @@ from muster.rules.conditions import (
     pushed_in,
     simplified,
 )
-from muster.rules.oracle import start_of_day
-from muster.rules.predicates import Predicate, to_predicate
+from muster.rules.nesting import written_out
+from muster.rules.oracle import IN_COHORTS, Predicate, start_of_day
+from muster.rules.predicates import to_predicate
 from muster.rules.printing import condition_text
 from muster.rules.problems import Span
 from muster.rules.reading import Rule
@@ -50,13 +53,21 @@ class Piece:
 
 @dataclass(frozen=True)
 class Plan:
-    """How a rule runs. `pushed` goes into the filter; `remaining` is checked in Python, None when nothing remains."""
+    """How a rule runs. `pushed` goes into the filter; `remaining` is checked in Python, None when nothing remains.
+
+    A rule that looks into static cohorts (`rule.looked_up`) runs once it is `given` their members.
+    """
 
     rule: Rule
     strategy: Literal["mongodb", "hybrid", "python"]
     pieces: tuple[Piece, ...]
     pushed: Condition | None
     remaining: Condition | None
+    members: Mapping[str, AbstractSet[Any]] = field(default_factory=dict)
+
+    def given(self, members: Mapping[str, AbstractSet[Any]]) -> "Plan":
+        """The same plan with the `_id`s of the profiles that are members of each static cohort, by its number."""
+        return replace(self, members=members)
 
     @property
     def residual(self) -> str | None:
@@ -75,7 +86,7 @@ class Plan:
         parts = scope_filter(self.rule.required_parts)
         if self.pushed is not None:
             moments = {"now": now, "today": start_of_day(now, ZoneInfo(self.rule.time_zone))}
-            pushed = to_filter(self.pushed, moments)
+            pushed = to_filter(self.pushed, moments, self.members)
             parts += pushed["$and"] if isinstance(self.pushed, And) else [pushed]
         if not parts:
             return everything()
@@ -83,6 +94,9 @@ class Plan:
 
     def accepts(self, profile: Mapping[str, Any], now: datetime) -> bool:
         """Whether the residual holds for a profile that passed the filter. True when there is no residual."""
+        if self.members:
+            its_own = [cohort for cohort, members in self.members.items() if profile["_id"] in members]
+            profile = {**profile, IN_COHORTS: its_own}
         return self._predicate(profile, now)
 
     @cached_property
@@ -101,9 +115,12 @@ class Plan:
         }
 
 
-def plan_rule(rule: Rule) -> Plan:
-    """Plan a rule against the table in `capabilities`."""
-    condition = simplified(pushed_in(rule.condition))
+def plan_rule(rule: Rule, large: AbstractSet[str] = frozenset()) -> Plan:
+    """Plan a rule against the table in `capabilities`, with the rules of the dynamic cohorts that it names.
+
+    `large` are the static cohorts whose members are too many to be passed to MongoDB.
+    """
+    condition = simplified(pushed_in(written_out(rule.condition, large)))
     if rule.always is not None:
         condition = Constant(rule.always, rule.condition.span)
     pushed, remaining = _pushed(condition), _remaining(condition)
@@ -144,13 +161,17 @@ def _remaining(condition: Condition) -> Condition | None:
 def _pieces(rule: Rule, condition: Condition) -> list[Piece]:
     """One piece per leaf, in the order of the text; parts that were made from one stretch of text are one piece."""
     found: dict[Span, Piece] = {}
+    cohorts = {leaf.span for leaf in leaves(rule.condition) if isinstance(leaf, InCohort)}
     for leaf, spoiler in _with_spoilers(condition, None):
         row = ability(leaf)
         where, reason = row.where, row.reason
         if where == "mongodb" and spoiler:
             where = "python"
             reason = f"MongoDB could decide it, but not the other branch {_short(rule, spoiler)} of the same `or`"
-        piece = Piece(rule.text[leaf.span.start : leaf.span.end], leaf.span, where, reason)
+        text = rule.text[leaf.span.start : leaf.span.end]
+        if leaf.span in cohorts and not isinstance(leaf, InCohort):
+            reason = "the rule of that cohort stands for it" + (f"; {reason}" if where == "python" else "")
+        piece = Piece(text, leaf.span, where, reason)
         if leaf.span not in found or where == "python":
             found[leaf.span] = piece
     return [found[span] for span in sorted(found, key=lambda span: (span.start, span.end))]

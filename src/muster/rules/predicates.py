@@ -5,9 +5,10 @@ such as `lead.get('score')` is made from registered names that rule_engine's gra
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -30,16 +31,26 @@ from muster.rules.conditions import (
     Present,
     TextTest,
     Truthy,
+    leaves,
 )
 from muster.rules.fields import Registry
 from muster.rules.limits import as_double
-from muster.rules.oracle import build_oracle, start_of_day
+from muster.rules.oracle import IN_COHORTS, Predicate, build_oracle, start_of_day
 from muster.rules.patterns import compile_pattern
 from muster.rules.printing import condition_text
+from muster.rules.reading import Rule
 from muster.rules.translating import stored_literal, stored_values
 
-Predicate = Callable[[Mapping[str, Any], datetime], bool]
 _NO_PART: Mapping[str, Any] = {}
+
+
+@lru_cache(maxsize=4096)
+def compile_rule(rule: Rule) -> Predicate:
+    """The whole rule, scope included, as a fast function of a profile and an aware `now`. Kept for equal rules.
+
+    Static cohorts that a profile is in stand in it under `IN_COHORTS`.
+    """
+    return to_predicate(rule.condition, rule.registry, rule.time_zone, rule.required_parts)
 
 
 def to_predicate(
@@ -81,7 +92,8 @@ def _by_oracle(condition: Condition, registry: Registry, time_zone: str) -> Pred
 
     def otherwise(profile: Mapping[str, Any], now: datetime) -> bool:
         if not decide:
-            decide.append(build_oracle(condition_text(condition), registry, time_zone))
+            inner = {leaf.cohort: leaf.rule for leaf in leaves(condition) if isinstance(leaf, InCohort)}
+            decide.append(build_oracle(condition_text(condition), registry, time_zone, tuple(inner.items())))
         return decide[0](profile, now)
 
     return otherwise
@@ -136,8 +148,10 @@ class _Writer:
             case Computed(text=text):
                 decide = self._constant(build_oracle(text, self.registry, self.time_zone))
                 return f"{decide}(profile, now)"
-            case InCohort():
-                raise TypeError("membership in another cohort is not known to a predicate")
+            case InCohort(cohort=cohort, rule=None):
+                return f"({self._constant(cohort)} in profile.get({IN_COHORTS!r}, ()))"
+            case InCohort(rule=rule):
+                return f"{self._constant(compile_rule(rule))}(profile, now)"
         raise AssertionError(condition)
 
     def _compare(self, condition: Compare) -> str:

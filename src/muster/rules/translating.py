@@ -5,7 +5,7 @@ field that is missing and one that is null are the same to `$eq: null`, and `$ex
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -20,6 +20,7 @@ from muster.rules.conditions import (
     Constant,
     Field,
     Holds,
+    InCohort,
     Matches,
     Measure,
     Not,
@@ -55,17 +56,24 @@ def scope_filter(parts: tuple[str, ...]) -> list[Filter]:
     return [{part: {"$type": "object"}} for part in parts]
 
 
-def to_filter(condition: Condition, moments: Mapping[str, datetime]) -> Filter:
-    """The filter for a condition whose leaves MongoDB decides. `moments` binds `now` and `today`."""
+def to_filter(
+    condition: Condition, moments: Mapping[str, datetime], members: Mapping[str, Collection[Any]] | None = None
+) -> Filter:
+    """The filter for a condition whose leaves MongoDB decides.
+
+    `moments` binds `now` and `today`, `members` the ids of the profiles in each static cohort that it names.
+    """
     match condition:
         case And(parts=parts):
-            return {"$and": [to_filter(part, moments) for part in parts]}
+            return {"$and": [to_filter(part, moments, members) for part in parts]}
         case Or(parts=parts):
-            return {"$or": [to_filter(part, moments) for part in parts]}
+            return {"$or": [to_filter(part, moments, members) for part in parts]}
         case Not(part=OneOf(field=field, values=values)):
             return {field.name: {"$nin": stored_values(values)}}
         case Not(part=part):
-            return {"$nor": [to_filter(part, moments)]}
+            return {"$nor": [to_filter(part, moments, members)]}
+        case InCohort(cohort=cohort):
+            return {"_id": {"$in": list((members or {})[cohort])}}
         case CompareMoment(operator=operator, field=field, anchor=anchor, offset=offset, span=span):
             return _compare(Compare(operator, field, moments[anchor] + offset, span))
     translate = _TRANSLATORS.get(type(condition))

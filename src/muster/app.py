@@ -84,6 +84,7 @@ def _connect_features() -> None:
     """What one feature must ask of another that it does not import."""
     projects_service.HOLDINGS[:] = [records_service.holdings, cohorts_service.holdings]
     projects_service.DELETIONS[:] = [registry.forget_fields]
+    projects_service.TIME_ZONE_CHANGES[:] = [cohorts_service.follow_time_zone]
     records_service.ERASURES[:] = []
     records_service.MEMBERSHIPS[:] = [members.cohort_ids_of]
 

@@ -10,13 +10,13 @@ import pytest
 
 from muster.cohorts import service, watcher
 from muster.cohorts.documents import Cohort, Membership, generation_id
-from muster.cohorts.evaluation import read_stored
+from muster.cohorts.graph import inner_rules, read_stored
 from muster.cohorts.schemas import CohortIn
 from muster.projects.documents import Project
 from muster.records.documents import Profile
 from muster.records.service import registry, upsert_parts
 from muster.resources import Resources
-from muster.rules import oracle
+from muster.rules import IN_COHORTS, oracle
 from tests.waiting import until
 
 Parts = Mapping[str, Any]
@@ -61,8 +61,18 @@ class Workspace:
         wrong: dict[str, Any] = {}
         async for cohort in Cohort.find({"project_id": self.project.id, "kind": "dynamic"}):
             assert cohort.rule is not None
-            belongs = oracle(read_stored(cohort.rule, fields))
-            expected = {profile["pii_id"] for profile in profiles if belongs(profile, now or datetime.now(UTC))}
+            inner = await inner_rules(self.project.id, cohort.rule.cohorts)
+            rule = read_stored(cohort.rule, fields, inner)
+            belongs = oracle(rule)
+            static = {other: await self.members(other) for other in rule.looked_up}
+            expected = {
+                profile["pii_id"]
+                for profile in profiles
+                if belongs(
+                    {**profile, IN_COHORTS: [other for other in static if profile["pii_id"] in static[other]]},
+                    now or datetime.now(UTC),
+                )
+            }
             members = await self.members(cohort)
             if members != expected or cohort.member_count != len(expected):
                 wrong[cohort.id] = {

@@ -11,6 +11,7 @@ from bson import ObjectId, Timestamp
 from muster.cohorts.documents import Cause, row_id
 from muster.cohorts.generations import row
 from muster.cohorts.live_rules import LiveRule, LiveRules
+from muster.rules import IN_COHORTS
 
 Row = Mapping[str, Any]
 Rows = Mapping[ObjectId, Mapping[str, Row]]  # profile → generation → stored row
@@ -74,13 +75,21 @@ def decide(pending: Mapping[ObjectId, Pending], rows: Rows, moment: Moment) -> D
         if work.profile is None:
             decide_one.gone(profile_id, stored)
             continue
+        profile = work.profile
+        if moment.live.looked_up:
+            profile = {**profile, IN_COHORTS: _looked_up(stored, moment.live)}
         for rule in work.rules:  # the innermost loop of the watcher: most pairs end at the first `continue`
-            answer = rule.matches(work.profile, moment.now)
+            answer = rule.matches(profile, moment.now)
             found = stored.get(rule.generation)
             if answer == (found is not None and found["in"]) and not rule.is_filling:
                 continue
             decide_one(rule, profile_id, stored, answer=answer, cause=work.cause)
     return decisions
+
+
+def _looked_up(stored: Mapping[str, Row], live: LiveRules) -> list[str]:
+    """The static cohorts that a profile with these rows is in, of those that rules look into."""
+    return [cohort for generation, cohort in live.looked_up.items() if (row := stored.get(generation)) and row["in"]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,14 +49,22 @@ class StoredRule(BaseModel):
     required_parts: list[str]
     time_dependent: bool
     time_zone: str
+    cohorts: list[str] = []  # that it names
     functions: dict[str, str] = {}  # that it calls, with the versions that they had when it was saved
 
 
 class Generation(BaseModel):
-    """The members under one effective rule. `rule` is None for members given by hand."""
+    """The members under one effective rule: its own, and those of the cohorts that it names, as they were at its begin.
+
+    `rule` is None for members given by hand. `inner` holds every cohort that the rule reaches: a dynamic one with its
+    rule, a static one with None.
+    """
 
     number: int
     rule: StoredRule | None = None
+    inner: dict[str, StoredRule | None] = {}
+    now: datetime | None = None  # what `$now` was to the run that filled it
+    placed_at: datetime | None = None  # when readers began to see it, by the database server's clock
     # Raised by the watcher with every row it writes while a run fills the generation: a write to the same document as
     # the run's switch, so that the two exclude each other and the count that the switch takes is exact.
     live_writes: int = 0
@@ -106,6 +114,7 @@ class Cohort(Document):
                 unique=True,
                 partialFilterExpression={"key": {"$type": "string"}},
             ),
+            IndexModel([("rule.cohorts", ASCENDING)], name="names"),
         ]
 
 

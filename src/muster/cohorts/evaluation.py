@@ -10,12 +10,12 @@ from typing import Any, Self
 from bson import ObjectId
 from pymongo.errors import BulkWriteError
 
-from muster.cohorts.documents import Cohort, Membership, StoredRule, generation_id
+from muster.cohorts.documents import Cohort, Membership, generation_id
 from muster.cohorts.generations import Filled, begin, filling_of, give_up, put_in_place, row, server_time
-from muster.cohorts.scans import BATCH, Scan, listed, matching
+from muster.cohorts.graph import read_stored
+from muster.cohorts.scans import BATCH, Scan, listed, matching, planned
 from muster.cohorts.snapshot import Snapshot, open_snapshot
 from muster.records.service import registry
-from muster.rules import Registry, Rule, plan_rule, read_rule
 
 INSERTS_AT_ONCE = 2  # while one batch is written the next is read and built
 ATTEMPTS_AFTER_LOST_HISTORY = 5
@@ -43,7 +43,7 @@ async def evaluate(
         async with open_snapshot() as snapshot:
             now = await server_time()
             filled = await _fill(cohort, snapshot, now, cause=cause, members=members, progress=progress)
-        record = await put_in_place(cohort, run, filled, cause=cause, started=started)
+        record = await put_in_place(cohort, run, filled, cause=cause, now=now, started=started)
         if record is not None:
             return {
                 "cohort_id": cohort_id,
@@ -56,11 +56,6 @@ async def evaluate(
     raise RuntimeError(sentence)
 
 
-def read_stored(rule: StoredRule, fields: Registry) -> Rule:
-    """The rule of a generation, read again. Its fields cannot have changed type since: the registry forbids it."""
-    return read_rule(rule.text, fields, time_zone=rule.time_zone)
-
-
 async def _fill(
     cohort: Cohort,
     snapshot: Snapshot,
@@ -71,16 +66,18 @@ async def _fill(
     progress: Progress,
 ) -> Filled:
     before = await _members_before(cohort, snapshot)
-    stored = filling_of(cohort).rule
+    filling = filling_of(cohort)
+    stored = filling.rule
     scan = Scan()
     if members is not None or stored is None:
         strategy = "list"
         batches = listed(cohort.project_id, members or [], snapshot, scan)
     else:
-        plan = plan_rule(read_stored(stored, await registry(cohort.project_id)))
+        rule = read_stored(stored, await registry(cohort.project_id), filling.inner)
+        plan = await planned(rule, snapshot.session)
         strategy = str(plan.strategy)
         batches = matching(cohort.project_id, plan, snapshot, now, scan)
-    generation = generation_id(cohort.id, filling_of(cohort).number)
+    generation = generation_id(cohort.id, filling.number)
     matched, were_members = 0, len(before)
     reported = 0.0
     async with _Inserts() as inserts:

@@ -12,7 +12,6 @@ from typing import Any
 
 from bson import ObjectId, Timestamp
 from motor.motor_asyncio import AsyncIOMotorClientSession
-from pymongo import ReturnDocument
 from pymongo.read_concern import ReadConcern
 
 from muster.cohorts.documents import (
@@ -20,13 +19,16 @@ from muster.cohorts.documents import (
     Cohort,
     Evaluation,
     Generation,
+    Kind,
     Membership,
     Run,
     State,
     generation_id,
     row_id,
 )
+from muster.cohorts.graph import dependents_of, inner_rules, reevaluate, saving, send_all
 from muster.cohorts.snapshot import raise_registry_version
+from muster.jobs.documents import Job
 
 PURGE_SLICE = 5_000
 
@@ -47,40 +49,52 @@ class Filled:
 
 
 async def begin(cohort_id: str, run: str) -> Cohort:
-    """Register a new generation for this run; the answer's `filling` is it. Raises Superseded."""
-    next_number = {"$add": ["$last_generation", 1]}
-    document = await Cohort.get_motor_collection().find_one_and_update(
-        {"_id": cohort_id, "run": run},
-        [
-            {
-                "$set": {
-                    "last_generation": next_number,
-                    "filling": {"number": next_number, "rule": "$rule", "live_writes": 0},
-                    "state": State.EVALUATING.value,
-                    "error": None,
-                }
-            }
-        ],
-        return_document=ReturnDocument.AFTER,
-    )
-    if document is None:
-        raise Superseded
-    await raise_registry_version()
-    registered: Cohort = Cohort.model_validate(document)
-    return registered
+    """Register a new generation for this run; the answer's `filling` is it. Raises Superseded.
+
+    It keeps the rules that its own rule reaches, read in the same transaction: whoever edits one of them afterwards
+    wants another run.
+    """
+
+    async def register(session: AsyncIOMotorClientSession) -> Cohort:
+        wanted = await Cohort.find_one({"_id": cohort_id, "run": run}, session=session)
+        if wanted is None:
+            raise Superseded
+        number = wanted.last_generation + 1
+        filling = Generation(number=number, rule=wanted.rule)
+        if wanted.rule is not None and wanted.rule.cohorts:
+            filling.inner = await inner_rules(wanted.project_id, wanted.rule.cohorts, session)
+        wanted.last_generation, wanted.filling, wanted.state, wanted.error = number, filling, State.EVALUATING, None
+        registered = {
+            "last_generation": number,
+            "filling": filling.model_dump(),
+            "state": State.EVALUATING.value,
+            "error": None,
+        }
+        await Cohort.get_motor_collection().update_one({"_id": cohort_id}, {"$set": registered}, session=session)
+        return wanted
+
+    return await saving(register)
 
 
-async def put_in_place(cohort: Cohort, run: str, filled: Filled, *, cause: str, started: float) -> Run | None:
+async def put_in_place(
+    cohort: Cohort, run: str, filled: Filled, *, cause: str, now: datetime, started: float
+) -> Run | None:
     """Let readers see the generation, with its exact count, and record the run; one transaction.
+
+    `now` is what `$now` was to the run. Members of a static cohort are looked up by whatever names it, and no record
+    changed with them: so those are evaluated anew.
 
     None when the watcher dropped the generation meanwhile (it lost its history): then the run has to begin again.
     Raises Superseded when another run is wanted. `started` is `time.perf_counter()` at the run's begin.
     """
     generation = filling_of(cohort)
     cohorts = Cohort.get_motor_collection()
+    jobs: list[Job] = []
 
     async def switch(session: AsyncIOMotorClientSession) -> Run | None:
-        wanted = await cohorts.find_one({"_id": cohort.id, "run": run}, {"filling.number": 1}, session=session)
+        jobs.clear()  # of an attempt that was rolled back
+        shown = {"filling.number": 1, "kind": 1}
+        wanted = await cohorts.find_one({"_id": cohort.id, "run": run}, shown, session=session)
         if wanted is None:
             raise Superseded
         if (wanted.get("filling") or {}).get("number") != generation.number:
@@ -89,16 +103,20 @@ async def put_in_place(cohort: Cohort, run: str, filled: Filled, *, cause: str, 
             {"generation": generation_id(cohort.id, generation.number), "in": True}, session=session
         )
         elapsed_ms = round((time.perf_counter() - started) * 1000, 1)
-        now = await server_time()
+        placed_at = await server_time()
         evaluation = Evaluation(
-            strategy=filled.strategy, scanned=filled.scanned, matched=filled.matched, elapsed_ms=elapsed_ms, at=now
+            strategy=filled.strategy,
+            scanned=filled.scanned,
+            matched=filled.matched,
+            elapsed_ms=elapsed_ms,
+            at=placed_at,
         )
         await cohorts.update_one(
             {"_id": cohort.id},
             [
                 {
                     "$set": {
-                        "active": "$filling",
+                        "active": {"$mergeObjects": ["$filling", {"now": now, "placed_at": placed_at}]},
                         "filling": None,
                         "run": None,
                         "state": State.READY.value,
@@ -123,15 +141,18 @@ async def put_in_place(cohort: Cohort, run: str, filled: Filled, *, cause: str, 
             removed=filled.removed,
             member_count=members,
             elapsed_ms=elapsed_ms,
-            at=now,
+            at=placed_at,
         )
         await record.insert(session=session)
+        if wanted["kind"] == Kind.STATIC:
+            jobs.extend(await reevaluate(await dependents_of([cohort.id], session), session))
         return record
 
     async with await cohorts.database.client.start_session() as session:
         record: Run | None = await session.with_transaction(switch, read_concern=ReadConcern("snapshot"))
     if record is not None:
         await raise_registry_version()
+    await send_all(jobs)
     return record
 
 

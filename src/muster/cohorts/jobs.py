@@ -12,7 +12,6 @@ from muster.jobs.documents import FINISHED, Job
 from muster.jobs.service import Cancelled, claim, send
 from muster.jobs.working import Claimed
 
-PREFIX, KIND = "RUN", "evaluate"
 ANSWER_WITHIN = 3.0  # seconds that a request waits for its evaluation before it answers 202
 _LOOK_EVERY = 0.05
 

@@ -8,13 +8,16 @@ from typing import Any
 
 import structlog
 
-from muster.cohorts.documents import Cohort, Generation, Kind, State, StoredRule, generation_id
-from muster.cohorts.evaluation import read_stored
+from muster.cohorts.documents import Cohort, Generation, Kind, State, generation_id
+from muster.cohorts.graph import read_stored
 from muster.cohorts.snapshot import Snapshot
 from muster.records.service import registry
-from muster.rules import PARTS, Plan, Registry, Rule, RuleError, compile_rule, plan_rule
+from muster.rules import PARTS, Registry, Rule, RuleError, compile_rule
 
 Predicate = Callable[[Mapping[str, Any], datetime], bool]
+
+TOUCHED = "touched"
+"""The path of a profile that changes with its membership in a static cohort; rules that look into one follow it."""
 
 log = structlog.get_logger(__name__)
 
@@ -34,13 +37,6 @@ class LiveRule:
     def __post_init__(self) -> None:
         object.__setattr__(self, "generation", generation_id(self.cohort_id, self.number))
 
-    @property
-    def plan(self) -> Plan:
-        """How the rule runs over many profiles."""
-        if self.rule is None:
-            raise ValueError(f"{self.generation} has no rule")
-        return plan_rule(self.rule)
-
 
 @dataclass(slots=True)
 class _ProjectRules:
@@ -54,6 +50,8 @@ class LiveRules:
 
     version: int = -1
     by_generation: dict[str, LiveRule] = field(default_factory=dict)
+    looked_up: dict[str, str] = field(default_factory=dict)
+    """The generations in place of static cohorts that rules look into, with the numbers of their cohorts."""
     _projects: dict[str, _ProjectRules] = field(default_factory=dict)
 
     def touched(self, project_id: str, changed: frozenset[str] | None) -> list[LiveRule]:
@@ -87,16 +85,16 @@ class LiveRules:
     def add(self, live: LiveRule) -> None:
         """Index one rule by the paths whose change can flip it.
 
-        Those are its fields; each of their parts as a whole, since a part that comes or goes changes all its fields;
-        and the parts that its scope asks for.
+        Those are the fields of its own and of the cohorts that it names; each of their parts as a whole, since a part
+        that comes or goes changes all its fields; the parts that a scope asks for; and membership in static cohorts.
         """
         self.by_generation[live.generation] = live
         if live.rule is None:
             return
         project = self._projects.setdefault(live.project_id, _ProjectRules())
         project.all.append(live)
-        parts = {name.partition(".")[0] for name in live.rule.fields} | set(live.rule.required_parts)
-        for path in {*live.rule.fields, *parts}:
+        parts = {name.partition(".")[0] for name in live.rule.watched}
+        for path in {*live.rule.watched, *parts, *([TOUCHED] if live.rule.looked_up else [])}:
             project.by_path[path].append(live)
 
 
@@ -106,8 +104,8 @@ def watched_path(path: str) -> str:
 
 
 def changes_a_rule_could_see(paths: Iterable[str]) -> frozenset[str]:
-    """Only the paths inside of parts: `rev`, `updated_at` and the like touch no rule."""
-    return frozenset(path for path in paths if path.partition(".")[0] in PARTS)
+    """Only the paths inside of parts, and TOUCHED: `rev`, `updated_at` and the like touch no rule."""
+    return frozenset(path for path in paths if path == TOUCHED or path.partition(".")[0] in PARTS)
 
 
 async def read_live_rules(snapshot: Snapshot, before: LiveRules) -> LiveRules:
@@ -132,7 +130,7 @@ async def read_live_rules(snapshot: Snapshot, before: LiveRules) -> LiveRules:
             if follows and rule is None and generation.rule is not None:
                 if project_id not in registries:
                     registries[project_id] = await registry(project_id)
-                rule = await _read(cohort["_id"], generation.rule, registries[project_id])
+                rule = await _read(cohort["_id"], generation, registries[project_id])
             live.add(
                 LiveRule(
                     cohort_id=cohort["_id"],
@@ -143,6 +141,8 @@ async def read_live_rules(snapshot: Snapshot, before: LiveRules) -> LiveRules:
                     matches=compile_rule(rule) if rule else _nobody,
                 )
             )
+    asked_for = {cohort for each in live.by_generation.values() if each.rule for cohort in each.rule.looked_up}
+    live.looked_up = {each.generation: each.cohort_id for each in live.in_place if each.cohort_id in asked_for}
     return live
 
 
@@ -151,10 +151,12 @@ def _nobody(_profile: Mapping[str, Any], _now: datetime) -> bool:
     return False
 
 
-async def _read(cohort_id: str, stored: StoredRule, fields: Registry) -> Rule | None:
+async def _read(cohort_id: str, generation: Generation, fields: Registry) -> Rule | None:
     """A rule that was accepted once and no longer is (after an upgrade, say) stops one cohort, not all of them."""
+    if generation.rule is None:
+        return None
     try:
-        return read_stored(stored, fields)
+        return read_stored(generation.rule, fields, generation.inner)
     except RuleError as error:
         await log.aerror(
             "A stored rule can no longer be read; its cohort stands still", cohort=cohort_id, error=str(error)

@@ -10,13 +10,14 @@ from typing import Any
 from bson import ObjectId
 from pymongo.errors import ExecutionTimeout
 
-from muster.cohorts.scans import filter_for, reading_order
+from muster.cohorts.graph import inner_rules, read_inner
+from muster.cohorts.scans import filter_for, planned, reading_order
 from muster.cohorts.schemas import CheckOut, PieceOut, PlanOut, PreviewIn, PreviewOut, RuleIn, RuleSource
 from muster.cohorts.service import read_for
 from muster.projects.service import project_of
 from muster.records.documents import Profile
 from muster.records.registry import registry
-from muster.rules import PARTS, Plan, Registry, RuleError, plan_rule, read_rule
+from muster.rules import PARTS, Plan, Registry, Rule, RuleError, cohorts_in, plan_rule, read_rule
 
 COUNT_WITHIN_MS = 5_000
 LOOK_FOR = 2.0  # seconds that Python looks at candidates before it says "at least"
@@ -26,13 +27,21 @@ BATCH = 500
 async def check(owner: str, body: RuleIn) -> CheckOut:
     """Everything that can be said of a rule of a project without running it."""
     project = await project_of(owner, body.project_id)
-    return checked(body.rule, await registry(project.id), project.time_zone)
+    fields = await registry(project.id)
+    inner = read_inner(await inner_rules(project.id, cohorts_in(body.rule)), fields)
+    return checked(body.rule, fields, project.time_zone, inner)
 
 
-def checked(source: RuleSource, fields: Registry, time_zone: str = "UTC") -> CheckOut:
-    """The same for any fields; a wrong rule is an answer here, not an error."""
+def checked(
+    source: RuleSource, fields: Registry, time_zone: str = "UTC", cohorts: Mapping[str, Rule | None] | None = None
+) -> CheckOut:
+    """The same for any fields and cohorts; a wrong rule is an answer here, not an error.
+
+    Without cohorts to go by, those that the rule names are taken to be there, and static.
+    """
     try:
-        rule = read_rule(source, fields, time_zone=time_zone)
+        known = dict.fromkeys(cohorts_in(source)) if cohorts is None else cohorts
+        rule = read_rule(source, fields, time_zone=time_zone, cohorts=known)
     except RuleError as error:
         return CheckOut(
             valid=False,
@@ -52,7 +61,7 @@ def checked(source: RuleSource, fields: Registry, time_zone: str = "UTC") -> Che
         fields=list(rule.fields),
         entity_scope=list(rule.entity_scope),
         time_dependent=rule.time_dependent,
-        plan=plan_out(plan_rule(rule), datetime.now(UTC)),
+        plan=plan_out(plan_rule(rule).given(dict.fromkeys(rule.looked_up, frozenset())), datetime.now(UTC)),
         errors=[],
         warnings=[problem.as_json() for problem in rule.warnings],
     )
@@ -62,7 +71,7 @@ async def preview(owner: str, body: PreviewIn) -> PreviewOut:
     """How many profiles match a rule now, and a few of them; nothing is stored. Raises RuleError."""
     started = time.perf_counter()
     project = await project_of(owner, body.project_id)
-    plan = plan_rule(await read_for(project, body.rule))
+    plan = await planned(await read_for(project, body.rule))
     now = datetime.now(UTC)
     find = _Find(filter_for(project.id, plan, now), await reading_order(project.id))
     if plan.residual is not None:

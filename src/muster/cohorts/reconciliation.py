@@ -6,7 +6,7 @@ from bson import ObjectId
 
 from muster.cohorts.documents import Membership
 from muster.cohorts.live_rules import LiveRule
-from muster.cohorts.scans import matching
+from muster.cohorts.scans import matching, planned
 from muster.cohorts.snapshot import Snapshot
 from muster.records.documents import Profile
 
@@ -29,7 +29,8 @@ async def differing(live: LiveRule, snapshot: Snapshot, now: datetime) -> list[O
     if live.rule is None:
         existing = await _existing(sorted(differences), snapshot)
         return sorted(differences - existing)
-    async for profiles in matching(live.project_id, live.plan, snapshot, now):
+    plan = await planned(live.rule, snapshot.session)
+    async for profiles in matching(live.project_id, plan, snapshot, now):
         differences.symmetric_difference_update(profiles)
     return sorted(differences)
 

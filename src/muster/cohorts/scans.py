@@ -7,11 +7,14 @@ from datetime import datetime
 from typing import Any
 
 from bson import ObjectId
+from motor.motor_asyncio import AsyncIOMotorClientSession
 
+from muster.cohorts.documents import Cohort, Membership, generation_id
 from muster.cohorts.snapshot import Snapshot
 from muster.records.documents import Profile
-from muster.rules import Plan
+from muster.rules import Plan, Rule, plan_rule
 
+MOST_PASSED_ALONG = 100_000  # ids of a static cohort in one filter: two megabytes of the sixteen that MongoDB takes
 BATCH = 5_000  # profiles read, and rows written, at once: more are no faster
 RESIDUAL_BATCH = 500  # profiles that Python decides between two chances for others in this process
 
@@ -29,6 +32,24 @@ class Scan:
 
     scanned: int = 0
     total: int | None = None
+
+
+async def planned(rule: Rule, session: AsyncIOMotorClientSession | None = None) -> Plan:
+    """How a rule runs, given the members of the static cohorts that it looks into, as the session sees them."""
+    members: dict[str, set[ObjectId]] = {}
+    for cohort_id in rule.looked_up:
+        found = await Cohort.get_motor_collection().find_one({"_id": cohort_id}, {"active.number": 1}, session=session)
+        active = (found or {}).get("active")
+        members[cohort_id] = await _members(generation_id(cohort_id, active["number"]), session) if active else set()
+    large = {cohort_id for cohort_id, ids in members.items() if len(ids) > MOST_PASSED_ALONG}
+    return plan_rule(rule, large).given(members)
+
+
+async def _members(generation: str, session: AsyncIOMotorClientSession | None) -> set[ObjectId]:
+    rows = Membership.get_motor_collection().find(
+        {"generation": generation, "in": True}, {"_id": 0, "profile": 1}, session=session, batch_size=10 * BATCH
+    )
+    return {row["profile"] async for row in rows}
 
 
 async def matching(project_id: str, plan: Plan, snapshot: Snapshot, now: datetime, scan: Scan | None = None) -> Batches:

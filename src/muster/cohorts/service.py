@@ -6,15 +6,29 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from motor.motor_asyncio import AsyncIOMotorClientSession
 from pymongo import ReturnDocument
 
 from muster.api.etags import stale
 from muster.api.numbering import next_number
 from muster.api.paging import decode_cursor, page_of
 from muster.cohorts.documents import Cohort, Generation, Kind, State, StoredRule
-from muster.cohorts.jobs import KIND, PREFIX, run_here_or_wait
+from muster.cohorts.graph import (
+    KIND,
+    PREFIX,
+    check_edges,
+    dependents_of,
+    inner_rules,
+    read_inner,
+    read_stored,
+    reevaluate,
+    saving,
+    send_all,
+    users_of,
+)
+from muster.cohorts.jobs import run_here_or_wait
+from muster.cohorts.scans import planned
 from muster.cohorts.schemas import CohortIn, CohortPatch, RuleSource
-from muster.cohorts.snapshot import raise_registry_version
 from muster.errors import Conflict, Invalid, NotFound, Problem
 from muster.jobs.documents import FINISHED, Job
 from muster.jobs.service import create_job
@@ -22,7 +36,7 @@ from muster.projects.documents import Project
 from muster.projects.service import project_of
 from muster.records.documents import Profile
 from muster.records.service import registry
-from muster.rules import Rule, RuleError, plan_rule, read_rule
+from muster.rules import Rule, RuleError, cohorts_in, read_rule
 
 # Python decides this many candidates here, within the request; more go to a worker, so that the API stays quick.
 RESIDUAL_CANDIDATES_HERE = 20_000
@@ -61,18 +75,24 @@ async def create_managed(
         created_at=now,
         updated_at=now,
     )
+    job: Job | None = None
     if body.members is None and rule is None:  # an empty static cohort needs no run
         cohort.state, cohort.active, cohort.last_generation = State.READY, Generation(number=1), 1
-        await cohort.insert()
-        await raise_registry_version()
+    else:
+        arguments: dict[str, Any] = {"cohort_id": cohort.id, "cause": "rule"}
+        if body.members is not None:
+            arguments |= {"cause": "manual", "members": body.members}
+        job = await create_job(PREFIX, KIND, project.id, project.owner, arguments)
+        cohort.run = job.id
+
+    async def insert(session: AsyncIOMotorClientSession) -> None:
+        await check_edges(cohort, session)
+        await cohort.insert(session=session)
+
+    await saving(insert)
+    if job is None:
         return cohort
-    arguments: dict[str, Any] = {"cohort_id": cohort.id, "cause": "rule"}
-    if body.members is not None:
-        arguments |= {"cause": "manual", "members": body.members}
-    job = await create_job(PREFIX, KIND, project.id, project.owner, arguments)
-    cohort.run = job.id
-    await cohort.insert()
-    await run_here_or_wait(job, here=await _is_quick(cohort, arguments))
+    await run_here_or_wait(job, here=await _is_quick(cohort, job.arguments))
     return await cohort_of(project.owner, cohort.id)
 
 
@@ -151,23 +171,30 @@ async def _patch(cohort: Cohort, body: CohortPatch) -> Cohort | None:
     evaluates = kind is Kind.DYNAMIC and (becomes_dynamic or "rule" in values)
     if not values:
         return cohort
-    job = None
-    if evaluates:
-        arguments = {"cohort_id": cohort.id, "cause": "rule"}
-        job = await create_job(PREFIX, KIND, cohort.project_id, cohort.owner, arguments)
-        values |= {"run": job.id, "state": State.EVALUATING.value, "error": None, "filling": None}
-    changed = await Cohort.get_motor_collection().find_one_and_update(
-        {"_id": cohort.id, "rev": cohort.rev},
-        {"$set": {**values, "updated_at": datetime.now(UTC)}, "$inc": {"rev": 1}},
-        return_document=ReturnDocument.AFTER,
-    )
-    if changed is None:
-        return None  # a job made for nothing finds itself superseded
-    await raise_registry_version()
-    patched: Cohort = Cohort.model_validate(changed)
-    if job is None:
+
+    async def update(session: AsyncIOMotorClientSession) -> tuple[Cohort | None, list[Job]]:
+        changed = await Cohort.get_motor_collection().find_one_and_update(
+            {"_id": cohort.id, "rev": cohort.rev},
+            {"$set": {**values, "updated_at": datetime.now(UTC)}, "$inc": {"rev": 1}},
+            return_document=ReturnDocument.AFTER,
+            session=session,
+        )
+        if changed is None:
+            return None, []
+        patched: Cohort = Cohort.model_validate(changed)
+        await check_edges(patched, session)
+        jobs = await reevaluate([patched.id] if evaluates else [], session)
+        if evaluates or kind is not cohort.kind:  # what follows it rests on the rule, or on the kind, that it had
+            jobs += await reevaluate(await dependents_of([patched.id], session), session)
+        return patched, jobs
+
+    patched, jobs = await saving(update)
+    if patched is None:
+        return None
+    await send_all(job for job in jobs if job.arguments["cohort_id"] != patched.id)
+    if not evaluates:
         return patched
-    await run_here_or_wait(job, here=await _is_quick(patched, job.arguments))
+    await run_here_or_wait(jobs[0], here=await _is_quick(patched, jobs[0].arguments))
     return await cohort_of(cohort.owner, cohort.id)
 
 
@@ -181,10 +208,15 @@ async def delete(owner: str, cohort_id: str, *, expected_revs: frozenset[int] | 
     query: dict[str, Any] = {"_id": cohort_id, "owner": owner}
     if expected_revs is not None:
         query["rev"] = {"$in": list(expected_revs)}
-    gone = await Cohort.get_motor_collection().delete_one(query)
-    if gone.deleted_count == 0:
-        raise stale()
-    await raise_registry_version()  # the rows go in the background (`generations.purge`): nobody reads them any more
+
+    async def remove(session: AsyncIOMotorClientSession) -> None:
+        if users := await users_of(cohort_id, session):
+            raise Conflict(f"The rule of {', '.join(users)} names {cohort_id}; take it out there first.")
+        gone = await Cohort.get_motor_collection().delete_one(query, session=session)
+        if gone.deleted_count == 0:
+            raise stale()
+
+    await saving(remove)  # the rows go in the background (`generations.purge`): nobody reads them any more
 
 
 async def evaluate_now(owner: str, cohort_id: str) -> Job:
@@ -215,8 +247,25 @@ async def holdings(project_id: str) -> list[str]:
 
 
 async def read_for(project: Project, source: RuleSource) -> Rule:
-    """A rule over the fields of a project. Raises RuleError."""
-    return read_rule(source, await registry(project.id), time_zone=project.time_zone)
+    """A rule over the fields and cohorts of a project. Raises RuleError."""
+    fields = await registry(project.id)
+    cohorts = read_inner(await inner_rules(project.id, cohorts_in(source)), fields)
+    return read_rule(source, fields, time_zone=project.time_zone, cohorts=cohorts)
+
+
+async def follow_time_zone(project: Project) -> None:
+    """Let rules count days in the project's time zone, once that is another one than they were written in."""
+
+    async def move(session: AsyncIOMotorClientSession) -> list[Job]:
+        behind = {"project_id": project.id, "rule": {"$ne": None}, "rule.time_zone": {"$ne": project.time_zone}}
+        cohorts = Cohort.get_motor_collection()
+        found = await cohorts.find(behind, {"kind": 1, "rule.time_dependent": 1}, session=session).to_list(None)
+        await cohorts.update_many(behind, {"$set": {"rule.time_zone": project.time_zone}}, session=session)
+        by_clock = [each["_id"] for each in found if each["rule"]["time_dependent"] and each["kind"] == Kind.DYNAMIC]
+        following = await dependents_of(by_clock, session)
+        return await reevaluate(dict.fromkeys([*by_clock, *following]), session)
+
+    await send_all(await saving(move))
 
 
 async def rule_for(project: Project, source: RuleSource | None) -> StoredRule | None:
@@ -237,6 +286,7 @@ async def rule_for(project: Project, source: RuleSource | None) -> StoredRule | 
         required_parts=list(rule.required_parts),
         time_dependent=rule.time_dependent,
         time_zone=project.time_zone,
+        cohorts=list(rule.cohorts),
         functions=dict(rule.functions),
     )
 
@@ -281,8 +331,8 @@ async def _is_quick(cohort: Cohort, arguments: dict[str, Any]) -> bool:
     """Whether the evaluation may run inside of the request's process: what Python has to decide is little."""
     if "members" in arguments or cohort.rule is None:
         return True
-    fields = await registry(cohort.project_id)
-    plan = plan_rule(read_rule(cohort.rule.text, fields, time_zone=cohort.rule.time_zone))
+    inner = await inner_rules(cohort.project_id, cohort.rule.cohorts)
+    plan = await planned(read_stored(cohort.rule, await registry(cohort.project_id), inner))
     if plan.residual is None:
         return True
     candidates = await Profile.get_motor_collection().count_documents(

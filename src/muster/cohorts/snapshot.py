@@ -38,6 +38,8 @@ async def open_snapshot() -> AsyncIterator[Snapshot]:
         yield Snapshot(session, cursor["atClusterTime"], version)
 
 
-async def raise_registry_version() -> None:
+async def raise_registry_version(session: AsyncIOMotorClientSession | None = None) -> None:
     """Make the watcher read the cohorts anew before it evaluates anything in a snapshot later than this."""
-    await RegistryVersion.get_motor_collection().update_one({"_id": REGISTRY}, {"$inc": {"version": 1}}, upsert=True)
+    await RegistryVersion.get_motor_collection().update_one(
+        {"_id": REGISTRY}, {"$inc": {"version": 1}}, upsert=True, session=session
+    )

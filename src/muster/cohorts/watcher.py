@@ -27,7 +27,7 @@ from pymongo.read_concern import ReadConcern
 from muster.cohorts.decisions import Decisions, Moment, Pending, Rows, decide
 from muster.cohorts.documents import Cause, Change, Cohort, Membership, WatchState
 from muster.cohorts.evaluation import DUPLICATE_KEY
-from muster.cohorts.live_rules import LiveRule, LiveRules, changes_a_rule_could_see, read_live_rules
+from muster.cohorts.live_rules import TOUCHED, LiveRule, LiveRules, changes_a_rule_could_see, read_live_rules
 from muster.cohorts.reconciliation import differing
 from muster.cohorts.snapshot import Snapshot, open_snapshot, raise_registry_version
 from muster.cohorts.stream import Event, Stream, StreamEnded, deployment_of_profiles
@@ -204,7 +204,8 @@ class Watcher:
             paths = changed[profile_id]
             seen = None if paths is None else changes_a_rule_could_see(paths)
             if rules := self.live.touched(profile["project_id"], seen):
-                pending[profile_id] = Pending(profile, rules, Cause.RECORD)
+                by_hand = seen == frozenset({TOUCHED})  # only its membership in a static cohort changed
+                pending[profile_id] = Pending(profile, rules, Cause.MANUAL if by_hand else Cause.RECORD)
         return pending
 
     async def _settle(

@@ -20,6 +20,10 @@ DELETIONS: list[Callable[[str], Awaitable[None]]] = []
 """Called when a project is gone, to remove what nobody would miss. `muster.app` fills it."""
 
 
+TIME_ZONE_CHANGES: list[Callable[[Project], Awaitable[None]]] = []
+"""Called with a project whose time zone was set, also to what it was: safe to repeat. `muster.app` fills it."""
+
+
 async def project_of(owner: str, project_id: str | None) -> Project:
     """The owner's project; without an id the default one, made on first use. Raises NotFound for anybody else's."""
     if project_id is None:
@@ -54,13 +58,18 @@ async def patch_project(
             raise etags.stale()
         changed = {name: value for name, value in values.items() if getattr(project, name) != value}
         if not changed:
-            return project
+            break
         result = await Project.get_motor_collection().update_one(
             {"_id": project_id, "owner": owner, "rev": project.rev},
             {"$set": {**changed, "updated_at": _now()}, "$inc": {"rev": 1}},
         )
         if result.modified_count:
-            return await project_of(owner, project_id)
+            project = await project_of(owner, project_id)
+            break
+    if "time_zone" in values:
+        for follow in TIME_ZONE_CHANGES:
+            await follow(project)
+    return project
 
 
 async def delete_project(owner: str, project_id: str, revs: Collection[int] | None = None) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from muster.cohorts import generations
+from muster.cohorts import changes, generations
 from muster.cohorts import jobs as evaluations
 from muster.jobs import leases, service
 
@@ -28,6 +28,7 @@ class Chore:
 CHORES: Sequence[Chore] = (
     Chore("jobs:sweep", service.sweep, timedelta(seconds=5)),
     Chore("cohorts:settle", evaluations.settle_ended_runs, timedelta(seconds=5)),
+    Chore("cohorts:differences", changes.write_left_behind, timedelta(seconds=5)),
     Chore("cohorts:purge", generations.purge, timedelta(seconds=60)),
 )
 

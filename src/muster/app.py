@@ -18,7 +18,7 @@ from muster.api.headers import add_security_headers
 from muster.api.idempotency import Idempotency
 from muster.api.problems import EXCEPTION_HANDLERS
 from muster.api.requests import EncodedSlashes, JsonRequest, PathIds, refuse_other_media
-from muster.cohorts import members, watcher
+from muster.cohorts import changes, members, watcher
 from muster.cohorts import routes as cohorts
 from muster.cohorts import service as cohorts_service
 from muster.console import routes as console
@@ -85,7 +85,7 @@ def _connect_features() -> None:
     projects_service.HOLDINGS[:] = [records_service.holdings, cohorts_service.holdings]
     projects_service.DELETIONS[:] = [registry.forget_fields]
     projects_service.TIME_ZONE_CHANGES[:] = [cohorts_service.follow_time_zone]
-    records_service.ERASURES[:] = []
+    records_service.ERASURES[:] = [changes.erase]
     records_service.MEMBERSHIPS[:] = [members.cohort_ids_of]
 
 

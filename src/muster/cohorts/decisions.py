@@ -8,6 +8,7 @@ from typing import Any
 
 from bson import ObjectId, Timestamp
 
+from muster.cohorts import changes
 from muster.cohorts.documents import Cause, row_id
 from muster.cohorts.generations import row
 from muster.cohorts.live_rules import LiveRule, LiveRules
@@ -83,7 +84,7 @@ def decide(pending: Mapping[ObjectId, Pending], rows: Rows, moment: Moment) -> D
             found = stored.get(rule.generation)
             if answer == (found is not None and found["in"]) and not rule.is_filling:
                 continue
-            decide_one(rule, profile_id, stored, answer=answer, cause=work.cause)
+            decide_one(rule, work.profile, stored, answer=answer, cause=work.cause)
     return decisions
 
 
@@ -100,9 +101,10 @@ class _Decider:
     into: Decisions
 
     def __call__(
-        self, rule: LiveRule, profile: ObjectId, stored: Mapping[str, Row], *, answer: bool, cause: Cause
+        self, rule: LiveRule, about: Mapping[str, Any], stored: Mapping[str, Row], *, answer: bool, cause: Cause
     ) -> None:
         """Write what the rule answers about a profile; in a generation in place it differs from what is stored."""
+        profile: ObjectId = about["_id"]
         if rule.is_filling:
             self.beside_a_run(rule, profile, stored, answer=answer)
             return
@@ -113,7 +115,7 @@ class _Decider:
         else:
             self.into.deleted.append(row_id(rule.generation, profile))
         self.into.count(rule, 1 if answer else -1)
-        self._changed(rule, profile, "entered" if answer else "left", cause)
+        self._changed(rule, profile, about["pii_id"], entered=answer, cause=cause)
 
     def beside_a_run(self, rule: LiveRule, profile: ObjectId, stored: Mapping[str, Row], *, answer: bool) -> None:
         found = stored.get(rule.generation)
@@ -135,7 +137,7 @@ class _Decider:
             self.into.deleted.append(row_id(generation, profile))
             if found["in"]:
                 self.into.count(rule, -1)
-                self._changed(rule, profile, "left", Cause.RECORD)
+                self._changed(rule, profile, None, entered=False, cause=Cause.RECORD)
         for rule in self.live.filling:
             self.beside_a_run(rule, profile, stored, answer=False)
 
@@ -149,15 +151,16 @@ class _Decider:
                 return found
         return None
 
-    def _changed(self, rule: LiveRule, profile: ObjectId, change: str, cause: Cause) -> None:
+    def _changed(self, rule: LiveRule, profile: ObjectId, pii_id: str | None, *, entered: bool, cause: Cause) -> None:
         self.into.changes.append(
-            {
-                "cohort": rule.cohort_id,
-                "generation": rule.number,
-                "profile": profile,
-                "change": change,
-                "cause": str(cause),
-                "at": self.now,
-                "as_of": self.as_of,
-            }
+            changes.entry(
+                rule.cohort_id,
+                rule.number,
+                profile,
+                pii_id,
+                entered=entered,
+                cause=cause,
+                at=self.now,
+                as_of=self.as_of,
+            )
         )

@@ -36,6 +36,15 @@ class Cause(StrEnum):
     IMPORT = "import"
 
 
+class RunState(StrEnum):
+    """How a run ended. Only one that succeeded changed what readers see."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    SUPERSEDED = "superseded"
+
+
 class StoredRule(BaseModel):
     """A rule as its author wrote it, and what was read from it.
 
@@ -161,47 +170,104 @@ class Membership(Document):
 
 
 class Change(Document):
-    """One profile entering or leaving a cohort; only ever appended."""
+    """One profile entering or leaving a cohort; only ever appended, but for what an erasure takes out of it.
+
+    `pii_id` is None once the profile is erased: what is left names nobody, and keeps the sizes of the past right.
+    `run` is the run that found the change; without one it was made live, or by hand.
+    """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     cohort: str
     generation: int
     profile: ObjectId
+    pii_id: str | None = None
     change: str  # "entered" or "left"
     cause: Cause
     at: datetime
     as_of: Timestamp
+    run: str | None = None
 
     class Settings:
         name = "changes"
         indexes: ClassVar[list[Any]] = [
-            IndexModel([("cohort", ASCENDING), ("_id", DESCENDING)], name="cohort"),
+            # Holds all that sizes and the filters of a list ask for.
+            IndexModel(
+                [
+                    ("cohort", ASCENDING),
+                    ("at", DESCENDING),
+                    ("_id", DESCENDING),
+                    ("change", ASCENDING),
+                    ("cause", ASCENDING),
+                    ("generation", ASCENDING),
+                    ("run", ASCENDING),
+                ],
+                name="cohort_at",
+            ),
+            # Holds all that a walk over the members of a past moment asks for.
+            IndexModel(
+                [
+                    ("cohort", ASCENDING),
+                    ("profile", ASCENDING),
+                    ("at", ASCENDING),
+                    ("generation", ASCENDING),
+                    ("change", ASCENDING),
+                    ("run", ASCENDING),
+                ],
+                name="cohort_profile",
+            ),
             IndexModel([("profile", ASCENDING)], name="profile"),
         ]
 
 
+class Written(BaseModel):
+    """How far a run's difference stands in `changes`: up to which profile, and how many entries of either kind."""
+
+    after: str = ""
+    entered: int = 0
+    left: int = 0
+
+
 class Run(Document):
-    """One full evaluation that became what readers see. `_id` is its job's."""
+    """One full evaluation and what came of it. `_id` is its job's.
+
+    One that succeeded replaced the generation `previous` at the moment `at`; without a `previous` it was the first fill
+    of its cohort, and stands for the entries that it would have made. `added` and `removed` are those of the run's
+    snapshot as long as `pending` is set: then its difference is not all in `changes` yet, and nobody may delete the
+    rows of its two generations.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
 
     id: str  # type: ignore[assignment]  # Beanie declares an ObjectId
     cohort: str
-    generation: int
+    state: RunState = RunState.SUCCEEDED
+    error: str | None = None
+    generation: int | None
+    previous: int | None = None
     cause: str
     rule_text: str | None
-    strategy: str
-    scanned: int
-    matched: int
-    added: int
-    removed: int
-    member_count: int
-    elapsed_ms: float
+    strategy: str | None = None
+    scanned: int = 0
+    matched: int = 0
+    added: int = 0
+    removed: int = 0
+    member_count: int | None = None  # right after `at`
+    elapsed_ms: float | None = None
     at: datetime
+    as_of: Timestamp | None = None
+    pending: bool = False
+    written: Written | None = None
 
     class Settings:
         name = "runs"
         indexes: ClassVar[list[Any]] = [
-            IndexModel([("cohort", ASCENDING), ("at", DESCENDING)], name="cohort"),
+            IndexModel([("cohort", ASCENDING), ("at", DESCENDING), ("_id", DESCENDING)], name="cohort_at"),
+            IndexModel(
+                [("pending", ASCENDING), ("cohort", ASCENDING)],
+                name="pending",
+                partialFilterExpression={"pending": True},
+            ),
         ]
 
 

@@ -10,7 +10,8 @@ from typing import Any, Self
 from bson import ObjectId
 from pymongo.errors import BulkWriteError
 
-from muster.cohorts.documents import Cohort, Membership, generation_id
+from muster.cohorts.changes import cause_of, write_difference
+from muster.cohorts.documents import Cohort, Membership, Run, RunState, generation_id
 from muster.cohorts.generations import Filled, begin, filling_of, give_up, put_in_place, row, server_time
 from muster.cohorts.graph import read_stored
 from muster.cohorts.scans import BATCH, Scan, listed, matching, planned
@@ -34,10 +35,12 @@ async def evaluate(
 ) -> dict[str, Any]:
     """Fill a new generation and put it in place; readers see the old members until then.
 
-    `members` are the `pii_id`s of a static cohort given by hand; without them the rule decides. Raises
-    `generations.Superseded` when the cohort went or wants another run.
+    `members` are the `pii_id`s of a static cohort given by hand; without them the rule decides. Where an attempt before
+    died after that, only the rest is done. Raises `generations.Superseded` when the cohort went or wants another run.
     """
     for _ in range(ATTEMPTS_AFTER_LOST_HISTORY):
+        if (stands := await Run.get(run)) is not None and stands.state is RunState.SUCCEEDED:
+            return await _finished(stands)
         started = time.perf_counter()
         cohort = await begin(cohort_id, run)
         async with open_snapshot() as snapshot:
@@ -45,15 +48,21 @@ async def evaluate(
             filled = await _fill(cohort, snapshot, now, cause=cause, members=members, progress=progress)
         record = await put_in_place(cohort, run, filled, cause=cause, now=now, started=started)
         if record is not None:
-            return {
-                "cohort_id": cohort_id,
-                "added": record.added,
-                "removed": record.removed,
-                "member_count": record.member_count,
-            }
+            return await _finished(record)
     sentence = "The change stream lost its history again and again while the cohort was evaluated; try again."
-    await give_up(cohort_id, run, sentence)
+    await give_up(cohort_id, run, sentence, cause=cause)
     raise RuntimeError(sentence)
+
+
+async def _finished(run: Run) -> dict[str, Any]:
+    """What a run that is in place comes to, once its difference is written."""
+    run = await write_difference(run)
+    return {
+        "cohort_id": run.cohort,
+        "added": run.added,
+        "removed": run.removed,
+        "member_count": run.member_count,
+    }
 
 
 async def _fill(
@@ -85,7 +94,7 @@ async def _fill(
             rows = []
             for profile in sorted(profiles, key=_BYTES):
                 since = before.pop(profile, None) if before else None
-                entered_at, why = since or (now, cause)
+                entered_at, why = since or (now, cause_of(cause))
                 rows.append(
                     row(generation, profile, is_member=True, entered_at=entered_at, cause=why, as_of=snapshot.as_of)
                 )

@@ -6,23 +6,28 @@ the generation. Every attempt of a run begins a generation of its own: what a de
 """
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from beanie import Document
 from bson import ObjectId, Timestamp
 from motor.motor_asyncio import AsyncIOMotorClientSession
 from pymongo.read_concern import ReadConcern
 
 from muster.cohorts.documents import (
     Cause,
+    Change,
     Cohort,
     Evaluation,
     Generation,
     Kind,
     Membership,
     Run,
+    RunState,
     State,
+    Written,
     generation_id,
     row_id,
 )
@@ -82,7 +87,8 @@ async def put_in_place(
     """Let readers see the generation, with its exact count, and record the run; one transaction.
 
     `now` is what `$now` was to the run. Members of a static cohort are looked up by whatever names it, and no record
-    changed with them: so those are evaluated anew.
+    changed with them: so those are evaluated anew. Where the generation replaces another one the run is `pending`:
+    `changes.write_difference` has to follow.
 
     None when the watcher dropped the generation meanwhile (it lost its history): then the run has to begin again.
     Raises Superseded when another run is wanted. `started` is `time.perf_counter()` at the run's begin.
@@ -93,7 +99,7 @@ async def put_in_place(
 
     async def switch(session: AsyncIOMotorClientSession) -> Run | None:
         jobs.clear()  # of an attempt that was rolled back
-        shown = {"filling.number": 1, "kind": 1}
+        shown = {"filling.number": 1, "active.number": 1, "kind": 1}
         wanted = await cohorts.find_one({"_id": cohort.id, "run": run}, shown, session=session)
         if wanted is None:
             raise Superseded
@@ -103,7 +109,9 @@ async def put_in_place(
             {"generation": generation_id(cohort.id, generation.number), "in": True}, session=session
         )
         elapsed_ms = round((time.perf_counter() - started) * 1000, 1)
-        placed_at = await server_time()
+        previous = (wanted.get("active") or {}).get("number")
+        # After the snapshot of this transaction: whatever the watcher decided and wrote before has an earlier time.
+        as_of, placed_at = session.operation_time, await server_time()
         evaluation = Evaluation(
             strategy=filled.strategy,
             scanned=filled.scanned,
@@ -132,6 +140,7 @@ async def put_in_place(
             id=run,
             cohort=cohort.id,
             generation=generation.number,
+            previous=previous,
             cause=cause,
             rule_text=generation.rule.text if generation.rule else None,
             strategy=filled.strategy,
@@ -142,8 +151,12 @@ async def put_in_place(
             member_count=members,
             elapsed_ms=elapsed_ms,
             at=placed_at,
+            as_of=as_of,
+            pending=previous is not None,
+            written=None if previous is None else Written(),
         )
-        await record.insert(session=session)
+        # Beanie's own insert knows no cluster times.
+        await Run.get_motor_collection().insert_one(_stored(record), session=session)
         if wanted["kind"] == Kind.STATIC:
             jobs.extend(await reevaluate(await dependents_of([cohort.id], session), session))
         return record
@@ -156,20 +169,61 @@ async def put_in_place(
     return record
 
 
-async def give_up(cohort_id: str, run: str, error: str | None) -> None:
-    """End a run without a result: readers keep what they had. With an error the cohort shows it and is `failed`."""
-    await Cohort.get_motor_collection().update_one(
-        {"_id": cohort_id, "run": run},
-        {
-            "$set": {
-                "filling": None,
-                "run": None,
-                "state": State.FAILED.value if error else State.READY.value,
-                "error": error,
-            }
-        },
-    )
+async def give_up(
+    cohort_id: str, run: str, error: str, *, cause: str = "rule", state: RunState = RunState.FAILED
+) -> None:
+    """End a run without a result: readers keep what they had, and the cohort shows the error and is `failed`."""
+    cohorts = Cohort.get_motor_collection()
+    nothing = {"filling": None, "run": None, "state": State.FAILED.value, "error": error}
+
+    async def end(session: AsyncIOMotorClientSession) -> None:
+        cohort = await cohorts.find_one_and_update(
+            {"_id": cohort_id, "run": run},
+            {"$set": nothing},
+            projection={"filling.number": 1, "rule.text": 1},
+            session=session,
+        )
+        if cohort is not None:
+            await _record_end(cohort, run, error, cause=cause, state=state, session=session)
+
+    async with await cohorts.database.client.start_session() as session:
+        await session.with_transaction(end)
     await raise_registry_version()
+
+
+async def record_superseded(cohort_id: str, run: str, reason: str, *, cause: str) -> None:
+    """Keep a run that nobody wanted any more among the runs of its cohort, if there still is one."""
+    cohort = await Cohort.get_motor_collection().find_one({"_id": cohort_id}, {"_id": 1})
+    if cohort is not None:
+        await _record_end(cohort, run, reason, cause=cause, state=RunState.SUPERSEDED)
+
+
+async def _record_end(
+    cohort: Mapping[str, Any],
+    run: str,
+    error: str,
+    *,
+    cause: str,
+    state: RunState,
+    session: AsyncIOMotorClientSession | None = None,
+) -> None:
+    record = Run(
+        id=run,
+        cohort=cohort["_id"],
+        state=state,
+        error=error,
+        generation=(cohort.get("filling") or {}).get("number"),
+        cause=cause,
+        rule_text=(cohort.get("rule") or {}).get("text"),
+        at=await server_time(),
+    )
+    await Run.get_motor_collection().update_one(
+        {"_id": run}, {"$setOnInsert": _stored(record)}, upsert=True, session=session
+    )
+
+
+def _stored(run: Run) -> dict[str, Any]:
+    return {"_id": run.id, **run.model_dump(exclude={"id", "revision_id"})}
 
 
 def filling_of(cohort: Cohort) -> Generation:
@@ -203,30 +257,44 @@ def row(
 
 
 async def purge() -> int:
-    """Delete the rows of generations that no cohort names any more, and the tombstones of those in place.
+    """Delete the rows of generations that no cohort names any more, the tombstones of those in place, and the history
+    of deleted cohorts. Returns how many rows went.
 
-    Returns how many rows went. Safe beside everything: a generation is registered before its first row is written, so
-    reading the rows' generations before the cohorts never misses one that is wanted.
+    Safe beside everything: a generation is registered before its first row is written, so reading the rows'
+    generations before the cohorts never misses one that is wanted. The two that a run exchanged stay until their
+    difference is written.
     """
+    await _purge_history()
     memberships = Membership.get_motor_collection()
     present: list[str] = await memberships.distinct("generation")
-    wanted: dict[str, bool] = {}  # generation → whether a run still fills it
+    wanted: dict[str, bool] = {}  # generation → whether its tombstones are wanted, too
     async for cohort in Cohort.get_motor_collection().find({}, {"active.number": 1, "filling.number": 1}):
         for name in ("active", "filling"):
             if cohort.get(name):
                 wanted[generation_id(cohort["_id"], cohort[name]["number"])] = name == "filling"
+    async for run in Run.get_motor_collection().find({"pending": True}):
+        for number in (run["previous"], run["generation"]):
+            wanted.setdefault(generation_id(run["cohort"], number), True)
     gone = 0
     for generation in present:
         if generation not in wanted:
-            gone += await _delete_in_slices({"generation": generation})
+            gone += await _delete_in_slices(Membership, {"generation": generation})
         elif not wanted[generation]:
-            gone += await _delete_in_slices({"generation": generation, "in": False})
+            gone += await _delete_in_slices(Membership, {"generation": generation, "in": False})
     return gone
 
 
-async def _delete_in_slices(which: dict[str, Any]) -> int:
-    memberships = Membership.get_motor_collection()
+async def _purge_history() -> None:
+    """Runs go first: a difference still being written stops with its run, and the next purge takes what it left."""
+    for document in (Run, Change):
+        for cohort_id in await document.get_motor_collection().distinct("cohort"):
+            if await Cohort.get_motor_collection().find_one({"_id": cohort_id}, {"_id": 1}) is None:
+                await _delete_in_slices(document, {"cohort": cohort_id})
+
+
+async def _delete_in_slices(document: type[Document], which: dict[str, Any]) -> int:
+    collection = document.get_motor_collection()
     gone = 0
-    while ids := [found["_id"] async for found in memberships.find(which, {"_id": 1}).limit(PURGE_SLICE)]:
-        gone += (await memberships.delete_many({"_id": {"$in": ids}})).deleted_count
+    while ids := [found["_id"] async for found in collection.find(which, {"_id": 1}).limit(PURGE_SLICE)]:
+        gone += (await collection.delete_many({"_id": {"$in": ids}})).deleted_count
     return gone

@@ -5,9 +5,9 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from muster.cohorts.documents import Cohort
+from muster.cohorts.documents import Cause, Cohort, RunState
 from muster.cohorts.evaluation import evaluate
-from muster.cohorts.generations import Superseded, give_up
+from muster.cohorts.generations import Superseded, give_up, record_superseded
 from muster.jobs.documents import FINISHED, Job
 from muster.jobs.service import Cancelled, claim, send
 from muster.jobs.working import Claimed
@@ -39,6 +39,7 @@ async def _evaluate(claimed: Claimed) -> dict[str, Any]:
         )
     except Superseded:
         reason = f"{arguments['cohort_id']} was deleted, or a later change wants another evaluation."
+        await record_superseded(arguments["cohort_id"], claimed.job.id, reason, cause=arguments["cause"])
         raise Cancelled(reason) from None
 
 
@@ -79,6 +80,12 @@ async def settle_ended_runs(job_id: str | None = None) -> int:
         job = await Job.get(cohort.run)
         if job is None or job.state in FINISHED:
             error = (job.error if job else None) or "The evaluation was cancelled; the members are those of before."
-            await give_up(cohort.id, cohort.run or "", error)
+            await give_up(
+                cohort.id,
+                cohort.run or "",
+                error,
+                cause=job.arguments["cause"] if job else Cause.RULE.value,
+                state=RunState.CANCELLED if job and job.state == "cancelled" else RunState.FAILED,
+            )
             settled += 1
     return settled

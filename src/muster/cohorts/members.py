@@ -11,6 +11,7 @@ from motor.motor_asyncio import AsyncIOMotorClientSession
 from pymongo.read_concern import ReadConcern
 
 from muster.api.paging import decode_cursor, page_of
+from muster.cohorts import changes
 from muster.cohorts.documents import Cause, Change, Cohort, Kind, Membership, generation_id, row_id
 from muster.cohorts.generations import row, server_time
 from muster.cohorts.schemas import MemberOut, ProfileCohortOut
@@ -219,18 +220,19 @@ async def _write_by_hand(
         await memberships.delete_many(
             {"_id": {"$in": [row_id(generation, profile) for profile in affected]}}, session=session
         )
-    change = "entered" if adding else "left"
+    names = {profile: pii_id for pii_id, profile in known.items()}
     await Change.get_motor_collection().insert_many(
         [
-            {
-                "cohort": cohort.id,
-                "generation": generation_number,
-                "profile": profile,
-                "change": change,
-                "cause": Cause.MANUAL.value,
-                "at": now,
-                "as_of": as_of,
-            }
+            changes.entry(
+                cohort.id,
+                generation_number,
+                profile,
+                names[profile],
+                entered=adding,
+                cause=Cause.MANUAL,
+                at=now,
+                as_of=as_of,
+            )
             for profile in affected
         ],
         session=session,

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from bson import Timestamp
@@ -15,11 +16,13 @@ from muster.cohorts.documents import REGISTRY, RegistryVersion
 class Snapshot:
     """Pass `session` to finds and aggregates: they all see the database as of `as_of`.
 
-    `registry_version` is the version of the cohort registry at that moment.
+    `now` is the server's time at that moment: later than what any transaction that is seen here took for its own, so
+    that the times of changes follow their order. `registry_version` is the version of the cohort registry.
     """
 
     session: AsyncIOMotorClientSession
     as_of: Timestamp
+    now: datetime
     registry_version: int
 
 
@@ -30,12 +33,16 @@ async def open_snapshot() -> AsyncIterator[Snapshot]:
     database = registry.database
     async with await database.client.start_session(snapshot=True) as session:
         # A plain command, because only its reply shows the cluster time without reaching into the driver.
-        reply: dict[str, Any] = await database.command(
-            {"find": registry.name, "filter": {"_id": REGISTRY}, "limit": 1}, session=session
-        )
-        cursor = reply["cursor"]
-        version = cursor["firstBatch"][0]["version"] if cursor["firstBatch"] else 0
-        yield Snapshot(session, cursor["atClusterTime"], version)
+        look = {
+            "find": registry.name,
+            "filter": {"_id": REGISTRY},
+            "projection": {"version": 1, "now": "$$NOW"},
+            "limit": 1,
+        }
+        reply: dict[str, Any] = await database.command(look, session=session, codec_options=database.codec_options)
+        as_of = reply["cursor"]["atClusterTime"]
+        found = reply["cursor"]["firstBatch"] or [{"version": 0, "now": as_of.as_datetime()}]
+        yield Snapshot(session, as_of, found[0]["now"], found[0]["version"])
 
 
 async def raise_registry_version(session: AsyncIOMotorClientSession | None = None) -> None:

@@ -24,6 +24,7 @@ from pymongo import ReplaceOne, UpdateOne
 from pymongo.errors import BulkWriteError, PyMongoError
 from pymongo.read_concern import ReadConcern
 
+from muster.cohorts import changes
 from muster.cohorts.decisions import Decisions, Moment, Pending, Rows, decide
 from muster.cohorts.documents import Cause, Change, Cohort, Membership, WatchState
 from muster.cohorts.evaluation import DUPLICATE_KEY
@@ -175,11 +176,12 @@ class Watcher:
             changed[event.profile] = None if known is None or event.changed is None else known | event.changed
         self._events += len(events)
         while True:
-            now = await self._renew()
+            await self._renew()
             async with open_snapshot() as snapshot:
                 self.live = await read_live_rules(snapshot, self.live)
                 pending = await self._pending(changed, snapshot)
-                moment = Moment(self.live, snapshot.as_of, now)
+                moment = Moment(self.live, snapshot.as_of, snapshot.now)
+                await _forget_erased(pending)
                 settled = await self._settle(
                     pending, await _rows(pending, self.live, snapshot.session), moment, events[-1].token
                 )
@@ -296,32 +298,30 @@ class Watcher:
     async def _reconcile(self, live: LiveRule, cause: Cause) -> None:
         """Make a generation in place what its rule says, in slices that are one transaction each."""
         while True:
-            now = await self._renew()
+            await self._renew()
             async with open_snapshot() as snapshot:
                 self.live = await read_live_rules(snapshot, self.live)
                 current = self.live.by_generation.get(live.generation)
                 if current is None:
                     return
-                differences = await differing(current, snapshot, now)
+                differences = await differing(current, snapshot, snapshot.now)
                 part = differences[:PROFILES_PER_RECONCILED_BATCH]
                 found = {profile["_id"]: profile async for profile in _profiles(part, snapshot)}
                 pending = {
                     profile: Pending(found.get(profile), (current,) if profile in found else (), cause)
                     for profile in part
                 }
-                moment = Moment(self.live, snapshot.as_of, now)
+                moment = Moment(self.live, snapshot.as_of, snapshot.now)
                 settled = await self._settle(
                     pending, await _rows(pending, self.live, snapshot.session), moment, self._token
                 )
             if settled and len(part) == len(differences):
                 return
 
-    async def _renew(self) -> datetime:
-        """The server's time of the renewal: `$now` of what is decided next, and never behind its snapshot's past."""
-        now = await leases.renew(self.lease)
-        if now is None:
+    async def _renew(self) -> None:
+        """Before every snapshot, so that its `as_of` moves on while the database is idle, as time does."""
+        if await leases.renew(self.lease) is None:
             raise LeaseLost
-        return now
 
     async def _save_token(self) -> None:
         """Keep the position of a quiet stream too, or it would fall out of the history."""
@@ -342,6 +342,12 @@ class Watcher:
         await WatchState.get_motor_collection().update_one(
             {"_id": SLICE}, {"$set": document}, upsert=True, session=session
         )
+
+
+async def _forget_erased(pending: Mapping[ObjectId, Pending]) -> None:
+    """Take the names of profiles that are gone out of `changes`, should any have come in beside their erasure."""
+    if erased := [profile for profile, work in pending.items() if work.profile is None]:
+        await changes.forget(erased)
 
 
 async def _end_session(session: str) -> None:

@@ -111,7 +111,7 @@ def last_changes_of(cohort_ids: Sequence[str]) -> list[dict[str, Any]]:
     """
     return [
         {"$match": {"cohort": {"$in": list(cohort_ids)}}},
-        {"$sort": {"cohort": 1, "_id": -1}},
+        {"$sort": {"cohort": 1, "at": -1}},
         {"$group": {"_id": "$cohort", "at": {"$first": "$at"}}},
     ]
 

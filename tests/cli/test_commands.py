@@ -91,19 +91,25 @@ async def test_why_somebody_is_in_or_not(muster: Muster) -> None:
         assert (await muster("cohorts", "explain", cohort, pii_id)).exit_code == 1
 
 
-async def test_exports_are_whole_and_run_no_formulas(muster: Muster) -> None:
+async def test_exports_are_whole_and_run_no_formulas(muster: Muster, tmp_path: Path) -> None:
     await with_leads(muster)
     made = printed(await muster("cohorts", "create", "All", "--rule", "lead.score >= 0", "--json"))
     assert isinstance(made, dict)
-    lines = (await muster("cohorts", "export", made["id"])).stdout.splitlines()
-    assert lines[0] == "pii_id,name,type,email,domain,entered_at,cause"
+    exported = await muster("cohorts", "export", made["id"], "--fields", "lead.name,entered_at")
+    lines = exported.stdout.splitlines()
+    assert lines[0] == "pii_id,lead.name,entered_at"
     assert sorted(line.split(",")[0] for line in lines[1:]) == sorted(f"P{index}" for index in range(30))
     assert all(line.split(",")[1].startswith("'=Lead") for line in lines[1:])
-    rows = [
-        json.loads(line)
-        for line in (await muster("cohorts", "export", made["id"], "--format", "ndjson")).stdout.splitlines()
-    ]
-    assert {row["name"] for row in rows} == {f"=Lead {index}" for index in range(30)}
+    for file_format in ("csv", "ndjson"):
+        file = tmp_path / f"all.{file_format}"
+        result = await muster("cohorts", "export", made["id"], "--format", file_format, "--output", str(file))
+        assert result.exit_code == 0, result.stderr
+        again = printed(await muster("import", "profiles", str(file), "--json"))
+        assert again == {"upserted": 30, "unchanged": 30, "failed_count": 0, "failed": []}
+    refused = await muster("cohorts", "export", made["id"], "--fields", "lead.nmae", "--output", str(tmp_path / "no"))
+    assert refused.exit_code == 1
+    assert "lead.name" in refused.stderr
+    assert sorted(file.name for file in tmp_path.iterdir() if file.is_file()) == ["all.csv", "all.ndjson"]
 
 
 async def test_static_cohorts_and_rules_from_files(muster: Muster, tmp_path: Path) -> None:

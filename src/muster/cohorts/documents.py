@@ -137,6 +137,11 @@ def row_id(generation: str, profile: ObjectId) -> str:
     return f"{generation}|{profile}"
 
 
+def ids_of(generation: str) -> dict[str, str]:
+    """The condition on `_id` for all rows of a generation: "}" sorts right after the "|" before a profile."""
+    return {"$gt": f"{generation}|", "$lt": f"{generation}}}"}
+
+
 class Membership(Document):
     """One profile in, or out of, one generation. `_id` is "cohort|generation|profile".
 

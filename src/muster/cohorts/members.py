@@ -12,7 +12,7 @@ from pymongo.read_concern import ReadConcern
 
 from muster.api.paging import decode_cursor, page_of
 from muster.cohorts import changes
-from muster.cohorts.documents import Cause, Change, Cohort, Kind, Membership, generation_id, row_id
+from muster.cohorts.documents import Cause, Change, Cohort, Kind, Membership, generation_id, ids_of, row_id
 from muster.cohorts.generations import row, server_time
 from muster.cohorts.schemas import MemberOut, ProfileCohortOut
 from muster.cohorts.service import cohort_of
@@ -21,7 +21,6 @@ from muster.errors import Conflict, Invalid, NotFound
 from muster.records.documents import Profile
 
 PER_TRANSACTION = 1_000
-AFTER_EVERY_ID = "}"  # sorts right after the "|" before a row's profile
 
 SHOWN: Mapping[str, int] = {
     "pii_id": 1,
@@ -52,7 +51,7 @@ async def page(
             query["$or"] = [later, {"entered_at": entered_at, "profile": {"$gt": _object_id(profile)}}]
     else:
         sort = [("_id", 1)]
-        query["_id"] = {"$gt": f"{generation}|", "$lt": generation + AFTER_EVERY_ID}
+        query["_id"] = ids_of(generation)
         if cursor is not None:
             (profile,) = decode_cursor(cursor, str)
             query["_id"]["$gt"] = row_id(generation, _object_id(profile))

@@ -10,7 +10,7 @@ from litestar.status_codes import HTTP_200_OK, HTTP_201_CREATED, HTTP_202_ACCEPT
 
 from muster.api.etags import etag, expected_revs, not_modified
 from muster.api.paging import DEFAULT_LIMIT, Cursor, Limit, Page
-from muster.cohorts import explanations, members, previews, service
+from muster.cohorts import explanations, member_routes, members, previews, service
 from muster.cohorts.documents import Cohort, Kind
 from muster.cohorts.schemas import (
     AcceptedOut,
@@ -196,4 +196,5 @@ ROUTES: list[HTTPRouteHandler] = [
     check_rule,
     preview_rule,
     list_functions,
+    *member_routes.ROUTES,
 ]

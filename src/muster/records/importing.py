@@ -1,7 +1,6 @@
 """`POST /v1/profiles/import`: a stream of NDJSON or CSV into profiles, in bounded memory, line by line in order."""
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -10,11 +9,12 @@ import msgspec
 
 from muster.errors import Invalid, Problem
 from muster.records.bulk import UpsertCounts, upsert_parts
+from muster.records.cells import READERS, unguarded
 from muster.records.fields import Fields
 from muster.records.lines import LONGEST_LINE, Line, LineError, LineSplitter, Row, RowReader
 from muster.records.updates import Changes, FieldChanges, PartChange
 from muster.records.values import DoesNotFitError, read_pii_id
-from muster.rules import PARTS, FieldType
+from muster.rules import PARTS
 from muster.rules.suggestions import closest
 
 NDJSON, CSV = "application/x-ndjson", "text/csv"
@@ -25,10 +25,7 @@ BATCH_BYTES = 4_000_000
 MOST_LISTED = 1_000  # failed lines in the answer; `failed_count` counts them all
 
 # What an exported or answered profile carries beside its parts; in a line it is ignored.
-_IGNORED = frozenset({"pii_id", "rev", "cohorts", "created_at", "updated_at"})
-
-_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
-_GUARDED = re.compile(r"'[=+\-@\t\r]")
+_IGNORED = frozenset({"pii_id", "rev", "cohorts", "created_at", "updated_at", "entered_at", "cause"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +209,7 @@ class CsvReader:
         problems = [
             Problem(f"Column {number} is {name[:100]!r}, which is no field.", suggestion=closest(name, known))
             for number, name in enumerate(names, start=1)
-            if name != "pii_id" and name not in known
+            if name not in _IGNORED and name not in known
         ]
         problems += [
             Problem(f"Column {number} is {name!r} again.")
@@ -224,7 +221,7 @@ class CsvReader:
         if problems:
             raise Invalid("The CSV's header does not fit.", problems[:100])
         self._id_column = names.index("pii_id")
-        self._columns = [("", "", str) if name == "pii_id" else (*_split(name), CELLS[known[name]]) for name in names]
+        self._columns = [("", "", str) if name in _IGNORED else (*_split(name), READERS[known[name]]) for name in names]
 
     def _profile(
         self, columns: list[tuple[str, str, Callable[[str], Any]]], cells: list[str] | LineError
@@ -233,12 +230,12 @@ class CsvReader:
             raise cells
         if len(cells) != len(columns):
             raise LineError(f"The line has {len(cells)} cells, the header {len(columns)}.")
-        pii_id = read_pii_id(_unguarded(cells[self._id_column]))
+        pii_id = read_pii_id(unguarded(cells[self._id_column]))
         parts: dict[str, dict[str, Any]] = {}
         for (part, name, read), cell in zip(columns, cells, strict=True):
             if cell and part:
                 try:
-                    parts.setdefault(part, {})[name] = read(_unguarded(cell))
+                    parts.setdefault(part, {})[name] = read(cell)
                 except DoesNotFitError as error:
                     raise LineError(f"/{part}/{name}: {error}") from None
         changes: dict[str, PartChange] = {}
@@ -248,40 +245,6 @@ class CsvReader:
                 raise LineError(_in_words(normalised.problems))
             changes[part] = FieldChanges(normalised.values)
         return pii_id, changes
-
-
-def _number(cell: str) -> float:
-    text = cell.strip()
-    if not _NUMBER.fullmatch(text):
-        raise DoesNotFitError("This must be a number, such as 12.5.")
-    return float(text)
-
-
-def _boolean(cell: str) -> bool:
-    text = cell.strip().lower()
-    if text not in {"true", "false"}:
-        raise DoesNotFitError("This must be true or false.")
-    return text == "true"
-
-
-def _items(cell: str) -> list[str]:
-    return [item.strip() for item in cell.split(";") if item.strip()]
-
-
-CELLS: Mapping[FieldType, Callable[[str], Any]] = {
-    FieldType.STRING: str,
-    FieldType.NUMBER: _number,
-    FieldType.BOOLEAN: _boolean,
-    FieldType.DATETIME: str.strip,
-    FieldType.STRINGS: _items,
-    FieldType.NUMBERS: lambda cell: [_number(item) for item in _items(cell)],
-}
-"""A cell as the JSON value that it stands for; `Fields.read_part` then reads it as every other value."""
-
-
-def _unguarded(cell: str) -> str:
-    """Undo the apostrophe with which an export keeps a spreadsheet from running the cell."""
-    return cell[1:] if _GUARDED.match(cell) else cell
 
 
 def _split(name: str) -> tuple[str, str]:

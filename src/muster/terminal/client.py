@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -60,16 +60,28 @@ class Api:
         self, method: str, path: str, *, query: dict[str, Any] | None = None, source: str | None = None, **more: Any
     ) -> Json:
         """One request; `more` goes to httpx."""
-        wanted = {name: value for name, value in (query or {}).items() if value is not None}
+        with self._no_answer():
+            answer = self._http.request(method, path, params=_given(query or {}), **more)
+        if answer.is_success:
+            return answer.json() if answer.content else None
+        raise Refused(_problem(answer), source)
+
+    def stream(self, path: str, **query: Any) -> Iterator[bytes]:
+        """The bytes of a GET as they come. Raises NoAnswer also when they end before the whole is there."""
+        with self._no_answer(), self._http.stream("GET", path, params=_given(query)) as answer:
+            if not answer.is_success:
+                answer.read()
+                raise Refused(_problem(answer))
+            yield from answer.iter_bytes()
+
+    @contextmanager
+    def _no_answer(self) -> Iterator[None]:
         try:
-            answer = self._http.request(method, path, params=wanted, **more)
+            yield
         except httpx.ConnectError as error:
             raise NoAnswer(f"No API answers at {self.address}; `muster up` starts one.") from error
         except httpx.HTTPError as error:
             raise NoAnswer(f"The API at {self.address} broke off: {error or type(error).__name__}.") from error
-        if answer.is_success:
-            return answer.json() if answer.content else None
-        raise Refused(_problem(answer), source)
 
     def items(self, path: str, *, limit: int | None = None, **query: Any) -> Iterator[dict[str, Any]]:
         """The items of a list over all its pages, or the first `limit`."""
@@ -136,6 +148,10 @@ def token_of(settings: Settings) -> str:
             f"No token: set MUSTER_TOKEN (`muster token --owner NAME` makes one), or start `muster up`, which writes "
             f"{file} ({error.strerror})."
         ) from error
+
+
+def _given(query: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in query.items() if value is not None}
 
 
 def _problem(answer: httpx.Response) -> dict[str, Any]:

@@ -1,0 +1,44 @@
+"""The members of a cohort as a whole: how far they drifted from a rule, and all of them as a file."""
+
+from typing import Annotated
+
+from litestar import get
+from litestar.di import NamedDependency
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath, QueryParameter
+from litestar.response import Stream
+
+from muster.cohorts.export import export
+from muster.records.exporting import ExportFormat
+
+Fields = Annotated[
+    str | None,
+    QueryParameter(
+        description="Which fields, separated by commas, such as `lead.score,contact.email`; else all that there are. "
+        "`entered_at` and `cause` of the membership may stand among them.",
+        max_length=100_000,
+    ),
+]
+
+
+@get("/v1/cohorts/{cohort_id:str}/export", summary="Export the members", tags=["cohorts"])
+async def export_members(
+    *,
+    owner: NamedDependency[str],
+    cohort_id: FromPath[str],
+    file_format: Annotated[ExportFormat, QueryParameter(name="format", description="The form of the file.")] = "csv",
+    fields: Fields = None,
+) -> Stream:
+    """All members of one moment, as CSV or NDJSON; importing the file restores the same values.
+
+    A connection that ends without the last chunk means that the file is not whole. One export lasts five minutes at
+    most. In CSV a text that a spreadsheet would run gets a `'` in front, an empty text is a `'` alone, and an empty
+    cell says that there is no value; list items are joined by `;`, and quoted where they hold one. In NDJSON a part
+    is as a whole what is exported of it: import a selection of fields as CSV, or it replaces the others.
+    """
+    file = await export(owner, cohort_id, file_format=file_format, fields=fields)
+    headers = {"Content-Disposition": f'attachment; filename="{file.name}"', "Cache-Control": "no-store"}
+    return Stream(file.chunks, media_type=file.media_type, headers=headers)
+
+
+ROUTES: list[HTTPRouteHandler] = [export_members]

@@ -124,6 +124,8 @@ async def test_static_cohorts_and_rules_from_files(muster: Muster, tmp_path: Pat
     frozen = printed(await muster("cohorts", "create", "Few", "--static", "--rule", f"@{tree}", "--json"))
     assert isinstance(frozen, dict)
     assert (frozen["kind"], frozen["member_count"]) == ("static", 5)
+    progress = printed(await muster("cohorts", "progress", frozen["id"], "--json"))
+    assert progress == {"total": 5, "still_matching": 5, "diverged": 0, "progress_percent": 0.0}
 
 
 async def test_a_wrong_rule_is_shown_where_it_is_wrong(muster: Muster) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from muster.app import create_app
-from muster.cohorts import changes, evaluation, generations, members, service
+from muster.cohorts import by_hand, changes, evaluation, generations, service
 from muster.cohorts.documents import Change, Cohort, Membership, Run
 from muster.cohorts.jobs import run_job
 from muster.cohorts.schemas import CohortIn, CohortPatch
@@ -84,8 +84,8 @@ async def test_what_a_re_evaluation_finds_has_the_cause_rule(workspace: Workspac
 async def test_a_static_cohort_that_begins_to_follow_its_rule_writes_the_difference(workspace: Workspace) -> None:
     await people(workspace, 10, 60, 90)
     cohort = await service.create("ada", CohortIn(name="S", kind="static", rule="lead.score > 50", members=None))
-    await members.add("ada", cohort.id, ["P0"])
-    await members.remove("ada", cohort.id, ["P2"])
+    await by_hand.add("ada", cohort.id, ["P0"])
+    await by_hand.remove("ada", cohort.id, ["P2"])
     await service.patch("ada", cohort.id, CohortPatch(kind="dynamic"), expected_revs=None)
     run = await run_of(cohort)
     assert await entries_of(cohort) == [

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from muster.cohorts import graph, members, service
+from muster.cohorts import by_hand, graph, service
 from muster.cohorts.documents import Cohort
 from muster.cohorts.explanations import explanation
 from muster.cohorts.jobs import run_job
@@ -69,9 +69,9 @@ async def test_static_members_are_followed_as_they_come_and_go(live: Workspace) 
     outer = await live.cohort(f"$in_cohort('{chosen.id}') and lead.score > 50")
     others = await live.cohort(f"not $in_cohort('{chosen.id}') and lead.score > 50")
     assert (await live.members(outer), await live.members(others)) == ({"ann"}, {"bob", "eve"})
-    await members.add("ada", chosen.id, ["bob"])
+    await by_hand.add("ada", chosen.id, ["bob"])
     await until(lambda: _are(live, {outer.id: {"ann", "bob"}, others.id: {"eve"}}))
-    await members.remove("ada", chosen.id, ["ann"])
+    await by_hand.remove("ada", chosen.id, ["ann"])
     await live.put(bob={"lead": {"score": 1.0}})
     await until(lambda: _are(live, {outer.id: set(), others.id: {"ann", "eve"}}))
     assert await live.differences() == {}
@@ -89,7 +89,7 @@ async def test_what_follows_a_cohort_follows_it_through_its_conversions(live: Wo
     await service.patch("ada", inner.id, CohortPatch(kind="static"), expected_revs=None)
     await work()
     await live.put(ann={"lead": {"score": 1.0}}, bob={"lead": {"score": 99.0}})
-    await members.add("ada", inner.id, ["bob"])
+    await by_hand.add("ada", inner.id, ["bob"])
     await until(lambda: _are(live, {inner.id: {"ann", "bob"}, outer.id: {"ann", "bob"}}))
     await service.patch("ada", inner.id, CohortPatch(kind="dynamic"), expected_revs=None)
     await work()
@@ -226,7 +226,7 @@ async def test_edits_of_a_diamond_beside_changes_of_records(workspace: Workspace
             change = CohortPatch(rule=f"lead.score > {choices.randrange(60)}")
             await service.patch("ada", choices.choice([base.id, base.id, left.id]), change, expected_revs=None)
             someone = [f"p{choices.randrange(60)}" for _ in range(5)]
-            await (members.add if step % 2 else members.remove)("ada", chosen.id, someone)
+            await (by_hand.add if step % 2 else by_hand.remove)("ada", chosen.id, someone)
             await work()
 
     async with watching():

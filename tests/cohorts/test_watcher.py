@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pymongo.errors import OperationFailure
 
-from muster.cohorts import evaluation, members, service, watcher
+from muster.cohorts import by_hand, evaluation, service, watcher
 from muster.cohorts.documents import Change, Cohort, Membership, WatchState
 from muster.cohorts.live_rules import LiveRule
 from muster.cohorts.reconciliation import differing
@@ -60,7 +60,7 @@ async def test_creating_and_erasing_profiles_count_as_changes(live: Workspace) -
     static = await service.create("ada", CohortIn(name="Kept", kind="static"))
     await live.put(ann={"lead": {"score": 80.0}})
     await until(lambda: _is(live, cohort, {"ann"}))
-    await members.add("ada", static.id, ["ann"])
+    await by_hand.add("ada", static.id, ["ann"])
     await live.erase("ann")
     await until(lambda: _is(live, cohort, set()))
     await until(lambda: _is(live, static, set()))
@@ -100,11 +100,11 @@ async def test_a_static_cohort_does_not_follow_its_rule(live: Workspace) -> None
 async def test_members_added_by_hand_are_counted_once(live: Workspace) -> None:
     await live.put(ann={"lead": {}}, bob={"lead": {}})
     static = await service.create("ada", CohortIn(name="Hand", kind="static"))
-    first = await members.add("ada", static.id, ["ann", "bob", "ann", "nobody"])
-    again = await members.add("ada", static.id, ["ann"])
+    first = await by_hand.add("ada", static.id, ["ann", "bob", "ann", "nobody"])
+    again = await by_hand.add("ada", static.id, ["ann"])
     assert (first.done, first.already, first.others) == (2, 0, ["nobody"])
     assert (again.done, again.already) == (0, 1)
-    gone = await members.remove("ada", static.id, ["ann", "nobody"])
+    gone = await by_hand.remove("ada", static.id, ["ann", "nobody"])
     assert (gone.done, gone.others) == (1, ["nobody"])
     found = await Cohort.get(static.id)
     assert found is not None

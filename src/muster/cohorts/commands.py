@@ -154,6 +154,19 @@ def export_members(cohort_id: str, file_format: str, fields: str | None, output:
                 raise
 
 
+@cohorts.command("progress")
+@click.argument("cohort_id")
+@as_json_option
+def show_progress(cohort_id: str, as_json: bool) -> None:
+    """Say how many members no longer match the rule that they came from."""
+    with open_api() as api:
+        found = api.get(f"{_path(cohort_id)}/progress")
+    if as_json:
+        print_json(found)
+    else:
+        print_fields(found)
+
+
 @cohorts.command("explain")
 @click.argument("cohort_id")
 @click.argument("pii_id")

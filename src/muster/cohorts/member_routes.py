@@ -9,6 +9,8 @@ from litestar.params import FromPath, QueryParameter
 from litestar.response import Stream
 
 from muster.cohorts.export import export
+from muster.cohorts.progress import progress
+from muster.cohorts.schemas import ProgressOut
 from muster.records.exporting import ExportFormat
 
 Fields = Annotated[
@@ -19,6 +21,15 @@ Fields = Annotated[
         max_length=100_000,
     ),
 ]
+
+
+@get("/v1/cohorts/{cohort_id:str}/progress", summary="Show how far the members drifted", tags=["cohorts"])
+async def show_progress(owner: NamedDependency[str], cohort_id: FromPath[str]) -> ProgressOut:
+    """How many of the members still match the rule that they came from; `members?matching=false` lists the others.
+
+    409 for a cohort without a rule. Every member is looked at: seconds for a million.
+    """
+    return await progress(owner, cohort_id)
 
 
 @get("/v1/cohorts/{cohort_id:str}/export", summary="Export the members", tags=["cohorts"])
@@ -41,4 +52,4 @@ async def export_members(
     return Stream(file.chunks, media_type=file.media_type, headers=headers)
 
 
-ROUTES: list[HTTPRouteHandler] = [export_members]
+ROUTES: list[HTTPRouteHandler] = [show_progress, export_members]

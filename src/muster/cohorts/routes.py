@@ -10,7 +10,7 @@ from litestar.status_codes import HTTP_200_OK, HTTP_201_CREATED, HTTP_202_ACCEPT
 
 from muster.api.etags import etag, expected_revs, not_modified
 from muster.api.paging import DEFAULT_LIMIT, Cursor, Limit, Page
-from muster.cohorts import explanations, member_routes, members, previews, service
+from muster.cohorts import by_hand, explanations, member_routes, members, previews, service
 from muster.cohorts.documents import Cohort, Kind
 from muster.cohorts.schemas import (
     AcceptedOut,
@@ -37,6 +37,10 @@ from muster.rules import known_functions
 AnyRequest = Request[Any, Any, Any]
 ProjectId = Annotated[str | None, QueryParameter(description="The project; else the caller's default.")]
 Q = Annotated[str | None, QueryParameter(description="Words in name or description, or an id.", max_length=200)]
+
+Matching = Annotated[
+    bool | None, QueryParameter(description="Only members who match the cohort's rule now, or only those who do not.")
+]
 
 
 @post("/v1/cohorts", summary="Create a cohort", tags=["cohorts"])
@@ -108,11 +112,15 @@ async def list_members(
     owner: NamedDependency[str],
     cohort_id: FromPath[str],
     order: FromQuery[Literal["joined", "id"]] = "joined",
+    matching: Matching = None,
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
 ) -> Page[MemberOut]:
-    """By when they entered, or in a fixed order of the profiles."""
-    items, following = await members.page(owner, cohort_id, order=order, limit=limit, cursor=cursor)
+    """By when they entered, or in a fixed order of the profiles.
+
+    With `matching` a page may be short, or empty, while there is a `next_cursor`: it ends after 20,000 members.
+    """
+    items, following = await members.page(owner, cohort_id, order=order, matching=matching, limit=limit, cursor=cursor)
     return Page(items=items, next_cursor=following)
 
 
@@ -121,7 +129,7 @@ async def list_members(
 )
 async def add_members(owner: NamedDependency[str], cohort_id: FromPath[str], data: JSONBody[MembersIn]) -> AddedOut:
     """Whom nobody knows is named in the answer; the others are added."""
-    result = await members.add(owner, cohort_id, data.members)
+    result = await by_hand.add(owner, cohort_id, data.members)
     return AddedOut(added=result.done, already=result.already, unknown=result.others)
 
 
@@ -135,7 +143,7 @@ async def remove_members(
     owner: NamedDependency[str], cohort_id: FromPath[str], data: JSONBody[MembersIn]
 ) -> RemovedOut:
     """Who is not in is named in the answer; the others are removed."""
-    result = await members.remove(owner, cohort_id, data.members)
+    result = await by_hand.remove(owner, cohort_id, data.members)
     return RemovedOut(removed=result.done, not_members=result.others)
 
 

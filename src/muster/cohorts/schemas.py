@@ -171,6 +171,15 @@ class RemovedOut(BaseModel):
     not_members: list[str]
 
 
+class ProgressOut(BaseModel):
+    """How far the members have moved away from the rule: `progress_percent` of them no longer match (0 to 100)."""
+
+    total: int
+    still_matching: int
+    diverged: int
+    progress_percent: float
+
+
 class ProfileCohortOut(BaseModel):
     """A cohort that a profile is in."""
 

@@ -96,9 +96,9 @@ async def create_managed(
     return await cohort_of(project.owner, cohort.id)
 
 
-async def cohort_of(owner: str, cohort_id: str) -> Cohort:
+async def cohort_of(owner: str, cohort_id: str, *, session: AsyncIOMotorClientSession | None = None) -> Cohort:
     """One cohort of an owner. Raises NotFound, also for another owner's."""
-    cohort = await Cohort.find_one({"_id": cohort_id, "owner": owner})
+    cohort = await Cohort.find_one({"_id": cohort_id, "owner": owner}, session=session)
     if cohort is None:
         raise NotFound(f"There is no cohort {cohort_id}.")
     return cohort

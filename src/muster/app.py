@@ -18,7 +18,7 @@ from muster.api.headers import add_security_headers
 from muster.api.idempotency import Idempotency
 from muster.api.problems import EXCEPTION_HANDLERS
 from muster.api.requests import EncodedSlashes, JsonRequest, PathIds, refuse_other_media
-from muster.cohorts import changes, members, watcher
+from muster.cohorts import changes, members, slices
 from muster.cohorts import routes as cohorts
 from muster.cohorts import service as cohorts_service
 from muster.console import routes as console
@@ -109,4 +109,4 @@ def _checks(resources: Resources) -> dict[str, health.Check]:
         await resources.redis.ping()
         return {"status": "ok"}
 
-    return {"mongodb": mongodb, "redis": redis, "watcher": watcher.standing}
+    return {"mongodb": mongodb, "redis": redis, "watcher": slices.standing}

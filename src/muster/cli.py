@@ -81,7 +81,7 @@ def worker(processes: int | None, threads: int) -> None:
     "--holder", help="The name under which the lease is held; a new one with the same name takes over at once."
 )
 def watch(holder: str | None) -> None:
-    """Run the watcher, which keeps cohorts right while records change; a second one stands by."""
+    """Run a watcher, which keeps cohorts right while records change; others share its slices, or stand by."""
     from muster.cohorts.watcher import watch as follow
     from muster.resources import open_resources
 
@@ -89,8 +89,9 @@ def watch(holder: str | None) -> None:
         task = asyncio.current_task()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, lambda: task and task.cancel())
-        async with open_resources(running_settings()):
-            await follow(holder)
+        settings = running_settings()
+        async with open_resources(settings):
+            await follow(holder, settings.watch_slices)
 
     log_to_stderr()
     try:

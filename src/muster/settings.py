@@ -33,6 +33,7 @@ class Settings(BaseSettings):
     auth_jwks_url: str | None = None
     auth_issuer: str = "muster"
     auth_audience: str = "muster"
+    watch_slices: int = Field(default=1, ge=1, le=64)
     demo: bool = True
 
     @field_validator("mongodb_uri", "redis_url")

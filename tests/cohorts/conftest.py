@@ -12,6 +12,7 @@ from muster.cohorts import service, watcher
 from muster.cohorts.documents import Cohort, Membership, generation_id
 from muster.cohorts.graph import inner_rules, read_stored
 from muster.cohorts.schemas import CohortIn
+from muster.cohorts.slices import ALL
 from muster.projects.documents import Project
 from muster.records.documents import Profile
 from muster.records.service import registry, upsert_parts
@@ -20,6 +21,7 @@ from muster.rules import IN_COHORTS, oracle
 from tests.waiting import until
 
 Parts = Mapping[str, Any]
+SLICE = ALL.name  # of its lease and of its state, where there is one
 
 
 class Workspace:

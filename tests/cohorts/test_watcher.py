@@ -19,7 +19,7 @@ from muster.cohorts.snapshot import Snapshot
 from muster.jobs import leases
 from muster.jobs.documents import Lease
 from muster.records.documents import Profile
-from tests.cohorts.conftest import Workspace, watching
+from tests.cohorts.conftest import SLICE, Workspace, watching
 from tests.waiting import until
 
 SENTINELS = itertools.count()
@@ -134,7 +134,7 @@ async def test_what_happened_while_no_watcher_ran_is_caught_up(workspace: Worksp
     async with watching():
         await workspace.settles()
     assert await workspace.members(cohort) == {"cid"}
-    state = await WatchState.get(watcher.SLICE)
+    state = await WatchState.get(SLICE)
     assert state is not None
     assert state.full_evaluations == 1, "only the very first start knows no position"
 
@@ -178,7 +178,7 @@ async def test_a_full_evaluation_that_was_killed_is_done_again(
         return await differing(live, snapshot, now)
 
     monkeypatch.setattr(watcher, "differing", compare_one_then_die)
-    lease = await leases.take(watcher.SLICE, "dies", timedelta(milliseconds=1))
+    lease = await leases.take(SLICE, "dies", timedelta(milliseconds=1))
     assert lease is not None
     with pytest.raises(SystemExit):
         await watcher.Watcher(lease).follow()
@@ -193,7 +193,7 @@ async def test_another_deployment_is_noticed(workspace: Workspace) -> None:
     cohort = await workspace.cohort("lead.score > 50")
     async with watching():
         await until(_evaluated(1))
-    await WatchState.get_motor_collection().update_one({"_id": watcher.SLICE}, {"$set": {"deployment": "another"}})
+    await WatchState.get_motor_collection().update_one({"_id": SLICE}, {"$set": {"deployment": "another"}})
     await workspace.put(ann={"lead": {"score": 1.0}})
     async with watching():
         state = await until(_evaluated(2))
@@ -212,12 +212,12 @@ async def test_two_watchers_do_what_one_does(workspace: Workspace) -> None:
 
 async def test_a_watcher_whose_lease_was_taken_commits_nothing(workspace: Workspace) -> None:
     cohort = await workspace.cohort("lead.score > 50")
-    stale = await leases.take(watcher.SLICE, "stalled", timedelta(milliseconds=1))
+    stale = await leases.take(SLICE, "stalled", timedelta(milliseconds=1))
     assert stale is not None
     stalled = watcher.Watcher(stale)
     following = asyncio.create_task(stalled.follow())
-    await until(lambda: WatchState.get(watcher.SLICE))
-    assert await until(lambda: leases.take(watcher.SLICE, "new", timedelta(minutes=1)))
+    await until(lambda: WatchState.get(SLICE))
+    assert await until(lambda: leases.take(SLICE, "new", timedelta(minutes=1)))
     await workspace.put(ann={"lead": {"score": 99.0}})
     with pytest.raises(watcher.LeaseLost):
         await asyncio.wait_for(following, 20)
@@ -239,7 +239,7 @@ async def test_what_a_killed_watcher_left_open_holds_nobody_up(workspace: Worksp
             count = {"$inc": {"member_count": 7}}
             await Cohort.get_motor_collection().update_one({"_id": cohort.id}, count, session=killed)
             session = {"$set": {"session": killed.session_id["id"].hex()}}
-            await WatchState.get_motor_collection().update_one({"_id": watcher.SLICE}, session)
+            await WatchState.get_motor_collection().update_one({"_id": SLICE}, session)
             await workspace.put(ann={"lead": {"score": 80.0}})
             async with watching():
                 await workspace.settles()
@@ -370,7 +370,7 @@ def _evaluated(times: int) -> Callable[[], Awaitable[WatchState | None]]:
     """A look at whether everything was evaluated so many times."""
 
     async def look() -> WatchState | None:
-        state = await WatchState.get(watcher.SLICE)
+        state = await WatchState.get(SLICE)
         return state if state is not None and state.full_evaluations >= times else None
 
     return look

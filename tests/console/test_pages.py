@@ -9,7 +9,7 @@ import httpx
 import pytest
 from bson import ObjectId, Timestamp
 
-from muster.cohorts import watcher
+from muster.cohorts import slices
 from muster.cohorts.documents import Change, WatchState
 from muster.console import pages, views
 from muster.resources import Resources
@@ -235,7 +235,7 @@ async def _says(visitor: httpx.AsyncClient, words: str) -> bool:
 
 
 async def _standing(status: str) -> bool:
-    return bool((await watcher.standing())["status"] == status)
+    return bool((await slices.standing())["status"] == status)
 
 
 async def test_the_last_change_of_each_cohort_is_one_look_at_the_index(

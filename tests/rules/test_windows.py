@@ -1,5 +1,6 @@
 """Who may flip by the clock alone: found by windows and turns, judged by the oracle at both times."""
 
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import combinations
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from muster.rules import Rule, RuleError, Window, flip_filter, may_flip, oracle, read_rule
+from muster.rules import Rule, RuleError, Window, intervals, oracle, read_rule, turned_between
 from muster.rules.windows import turned
 from tests.rules import generation
 from tests.rules.conftest import Profiles
@@ -196,3 +197,29 @@ def test_today_turns_with_the_day_of_the_project() -> None:
     midnight = datetime(2026, 6, 15, 18, 30, tzinfo=UTC)
     assert turned("today", midnight - timedelta(milliseconds=1), midnight, "Asia/Kolkata")
     assert not turned("today", midnight - timedelta(milliseconds=1), midnight, "UTC")
+
+
+def may_flip(
+    windows: tuple[Window, ...], turns: tuple[Any, ...], time_zone: str, earlier: datetime, later: datetime
+) -> Callable[[Mapping[str, Any]], bool]:
+    """Whether a profile that stays as it is may be answered differently at two moments."""
+    everyone = turned_between(turns, earlier, later, time_zone)
+    ranges = [(name.partition("."), low, high) for name, low, high in intervals(windows, earlier, later, time_zone)]
+
+    def flips(profile: Mapping[str, Any]) -> bool:
+        values = (((profile.get(part) or {}).get(name), low, high) for (part, _, name), low, high in ranges)
+        return everyone or any(value is not None and low <= value <= high for value, low, high in values)
+
+    return flips
+
+
+def flip_filter(
+    windows: tuple[Window, ...], turns: tuple[Any, ...], time_zone: str, earlier: datetime, later: datetime
+) -> dict[str, Any]:
+    """The MongoDB filter of the profiles that may be answered differently at two moments; scope not included."""
+    if turned_between(turns, earlier, later, time_zone):
+        return {}
+    if not windows or earlier == later:
+        return {"_id": {"$in": []}}
+    ranges = intervals(windows, earlier, later, time_zone)
+    return {"$or": [{field: {"$gte": low, "$lte": high}} for field, low, high in ranges]}

@@ -277,9 +277,12 @@ class Run(Document):
 
 
 class RegistryVersion(Document):
-    """Raised whenever the watcher must look at the cohorts anew: one small document to read beside every batch."""
+    """Raised whenever the watcher must look at the cohorts anew: one small document to read beside every batch.
 
-    id: str  # type: ignore[assignment]  # always REGISTRY
+    Another one, "slices", counts how often a watcher took a slice.
+    """
+
+    id: str  # type: ignore[assignment]  # Beanie declares an ObjectId
     version: int
 
     class Settings:
@@ -302,6 +305,7 @@ class WatchState(Document):
     saved_at: datetime
     events: int
     lag_ms: float  # from the newest applied write to its commit here
+    ticked_at: datetime | None = None  # until when cohorts over `$now` have seen time pass
     full_evaluations: int = 0
     full_evaluation_reason: str | None = None
     full_evaluation_at: datetime | None = None

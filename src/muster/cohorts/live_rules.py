@@ -32,6 +32,8 @@ class LiveRule:
     is_filling: bool
     rule: Rule | None  # None: a static cohort, which only loses the profiles that are erased
     matches: Predicate
+    evaluated_at: datetime | None = None  # what `$now` was to the run that filled it
+    placed_at: datetime | None = None  # when readers began to see it
     generation: str = field(init=False)  # the name its rows carry: made once, since it is asked for at every decision
 
     def __post_init__(self) -> None:
@@ -139,6 +141,8 @@ async def read_live_rules(snapshot: Snapshot, before: LiveRules) -> LiveRules:
                     is_filling=place == "filling",
                     rule=rule,
                     matches=compile_rule(rule) if rule else _nobody,
+                    evaluated_at=generation.now,
+                    placed_at=generation.placed_at,
                 )
             )
     asked_for = {cohort for each in live.by_generation.values() if each.rule for cohort in each.rule.looked_up}

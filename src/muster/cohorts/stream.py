@@ -1,7 +1,7 @@
 """The change stream of `profiles`, read ahead: while one batch is applied the next one gathers."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -66,17 +66,21 @@ class Event:
 
 
 class Stream:
-    """Open as a context manager. `token` is the position after everything handed out, also on a quiet stream."""
+    """Open as a context manager. `token` is the position after everything handed out, also on a quiet stream.
 
-    def __init__(self, token: Mapping[str, Any] | None) -> None:
+    `stages` are those that choose which events come in.
+    """
+
+    def __init__(self, token: Mapping[str, Any] | None, stages: Sequence[Mapping[str, Any]] = ()) -> None:
         self.token = token
+        self._pipeline = [*stages, *_PROJECTION]
         self._queue: asyncio.Queue[Event | Mapping[str, Any] | BaseException] = asyncio.Queue(READ_AHEAD)
         self._reader: asyncio.Task[None] | None = None
         self._changes: AsyncIOMotorChangeStream[dict[str, Any]] | None = None
 
     async def __aenter__(self) -> Self:
         self._changes = Profile.get_motor_collection().watch(
-            _PROJECTION, resume_after=self.token, max_await_time_ms=AWAIT_MS
+            self._pipeline, resume_after=self.token, max_await_time_ms=AWAIT_MS
         )
         first = await self._next(self._changes)  # opens the stream: from here on nothing is missed
         if first is not None:

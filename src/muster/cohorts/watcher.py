@@ -1,52 +1,47 @@
 """The watcher: follows the change stream of `profiles` and keeps the members of every cohort right.
 
-One process at a time holds the lease of a slice. What a batch changes is one transaction: rows, entries in `changes`,
-counts and the resume token, on the condition that the lease still holds. So whatever is killed, and whenever, the next
-watcher goes on after exactly what was applied.
+One process at a time holds the lease of a slice (`slices`). What a batch changes is one transaction: rows, entries in
+`changes`, counts and the resume token, on the condition that the lease still holds. So whatever is killed, and
+whenever, the next watcher goes on after exactly what was applied.
 """
 
 import asyncio
-import os
-import secrets
-import socket
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import structlog
 from bson import Binary, ObjectId
 from bson.binary import UUID_SUBTYPE
 from motor.motor_asyncio import AsyncIOMotorClientSession
-from pymongo import ReplaceOne, UpdateOne
-from pymongo.errors import BulkWriteError, PyMongoError
+from pymongo.errors import PyMongoError
 from pymongo.read_concern import ReadConcern
 
 from muster.cohorts import changes
 from muster.cohorts.decisions import Decisions, Moment, Pending, Rows, decide
-from muster.cohorts.documents import Cause, Change, Cohort, Membership, WatchState
-from muster.cohorts.evaluation import DUPLICATE_KEY
+from muster.cohorts.documents import Cause, Cohort, Membership, WatchState
 from muster.cohorts.live_rules import TOUCHED, LiveRule, LiveRules, changes_a_rule_could_see, read_live_rules
 from muster.cohorts.reconciliation import differing
+from muster.cohorts.slices import ALL, LEASE_TTL, Slice, share
 from muster.cohorts.snapshot import Snapshot, open_snapshot, raise_registry_version
 from muster.cohorts.stream import Event, Stream, StreamEnded, deployment_of_profiles
+from muster.cohorts.ticks import Candidates, Clock, Tick
+from muster.cohorts.writes import RulesMoved, write
 from muster.jobs import leases
 from muster.jobs.documents import Lease
 from muster.records.documents import Profile
 
-SLICE = "watcher:0"
-LEASE_TTL = timedelta(seconds=10)
-STANDBY_LOOKS_EVERY = 1.0  # seconds
 TICK_SECONDS = 10.0
+LOOK_AT_TICK_EVERY = 0.05  # seconds, while one is under way
 EVENTS_PER_BATCH = 1_000
 ROWS_AT_ONCE = 50_000
 WRITES_PER_TRANSACTION = 2_000
 PROFILES_PER_RECONCILED_BATCH = 10_000  # one comparison of the whole per batch, so not too few
 SAVE_TOKEN_EVERY = 1.0  # seconds, where nothing else is written
 WAIT_AFTER_ERROR = 1.0  # seconds
-SILENT_AFTER = 30.0  # seconds without a sign of life that health reports
 
 log = structlog.get_logger(__name__)
 
@@ -55,62 +50,36 @@ class LeaseLost(Exception):
     """Another watcher has the slice by now."""
 
 
-class RulesMoved(Exception):
-    """What we decided on moved between our snapshot and our commit: decide anew.
-
-    A generation mostly; or the rows themselves, under a watcher that slept while another one followed.
-    """
+async def watch(holder: str | None = None, slices: int = 1) -> None:
+    """Follow the stream for ever, or stand by while other watchers do. Cancel to stop; leases are given back."""
+    await share(_follow, slices, holder)
 
 
-async def watch(holder: str | None = None) -> None:
-    """Follow the stream for ever, or stand by while another watcher does. Cancel to stop; the lease is given back."""
-    holder = holder or f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-    while True:
-        try:
-            lease = await leases.take(SLICE, holder, LEASE_TTL)
-            if lease is None:
-                await asyncio.sleep(STANDBY_LOOKS_EVERY)
-                continue
-            await log.ainfo("Following the change stream", slice=SLICE, fence=lease.fence)
-            try:
-                await Watcher(lease).follow()
-            finally:
-                with suppress(PyMongoError):
-                    await asyncio.shield(leases.release(lease))
-        except LeaseLost:
-            await log.awarning("Another watcher took over", slice=SLICE)
-        except PyMongoError as error:
-            await log.awarning("MongoDB does not answer the watcher; trying again", error=str(error))
-            await asyncio.sleep(WAIT_AFTER_ERROR)
-
-
-async def standing() -> dict[str, Any]:
-    """How the watcher does, for health: how far behind, and whether it lost its history since it first began."""
-    state = await WatchState.get(SLICE)
-    if state is None:
-        return {"status": "not started"}
-    silent = (datetime.now(UTC) - state.saved_at).total_seconds()
-    return {
-        "status": "ok" if silent < SILENT_AFTER else "silent",
-        "lag_ms": round(state.lag_ms, 1),
-        "seen_seconds_ago": round(silent, 1),
-        "events": state.events,
-        "full_evaluations": state.full_evaluations,
-        "last_full_evaluation": state.full_evaluation_reason,
-    }
+async def _follow(lease: Lease, part: Slice) -> None:
+    """Follow one slice until it is lost, or MongoDB does not answer."""
+    try:
+        await Watcher(lease, part).follow()
+    except LeaseLost:
+        await log.awarning("Another watcher took over", slice=part.name)
+    except PyMongoError as error:
+        await log.awarning("MongoDB does not answer the watcher; trying again", slice=part.name, error=str(error))
+        await asyncio.sleep(WAIT_AFTER_ERROR)
 
 
 @dataclass
 class Watcher:
-    """One holder of the slice's lease, from taking it to losing it."""
+    """One holder of a slice's lease, from taking it to losing it."""
 
     lease: Lease
+    part: Slice = ALL
     live: LiveRules = field(default_factory=LiveRules)
     state: WatchState | None = None
     _session: AsyncIOMotorClientSession = field(init=False)
     _token: Mapping[str, Any] | None = None
     _saved_at: float = 0.0
-    _ticked_at: float = 0.0
+    _clock: Clock = field(default_factory=Clock)
+    _tick: "Tick | None" = None
+    _ticked_at: float = 0.0  # when the last tick began
     _events: int = 0
     _lag_ms: float = 0.0
 
@@ -120,12 +89,14 @@ class Watcher:
             reason = await self._resume(session)
             while True:
                 try:
-                    async with Stream(self._token) as stream:
+                    async with Stream(self._token, self.part.stages) as stream:
                         if reason:
                             await self._evaluate_everything(stream, reason)
                         await self._apply_for_ever(stream)
                 except StreamEnded as ended:
                     reason, self._token = str(ended), None
+                finally:
+                    await self._drop_tick()
 
     async def _resume(self, session: AsyncIOMotorClientSession) -> str | None:
         """Read where the slice stands; the answer says why history is lost, if it is.
@@ -135,16 +106,17 @@ class Watcher:
         """
         self._session = session
         deployment = await deployment_of_profiles()
-        saved = await WatchState.get(SLICE)
+        saved = await WatchState.get(self.part.name)
         if saved is not None and saved.session is not None:
             await _end_session(saved.session)
         self.state = saved or WatchState(
-            id=SLICE, token=None, deployment=deployment, saved_at=datetime.now(UTC), events=0, lag_ms=0
+            id=self.part.name, token=None, deployment=deployment, saved_at=datetime.now(UTC), events=0, lag_ms=0
         )
         self._events = self.state.events
+        self._clock = Clock(self.state.ticked_at)
         identity: Any = session.session_id  # Motor's annotations call this property a method
         self.state.session = identity["id"].hex()
-        await WatchState.find_one({"_id": SLICE}).update({"$set": {"session": self.state.session}})
+        await WatchState.find_one({"_id": self.part.name}).update({"$set": {"session": self.state.session}})
         if saved is None or saved.token is None:
             return "no position in the change stream is known"
         if saved.deployment != deployment:
@@ -159,12 +131,13 @@ class Watcher:
             if events:
                 await self._apply(events)
             self._token = stream.token
-            if time.monotonic() - self._ticked_at >= TICK_SECONDS:
-                await self._tick()
+            await self._let_time_pass()
             if time.monotonic() - self._saved_at >= SAVE_TOKEN_EVERY:
                 await self._save_token()
 
     def _until_something_is_due(self) -> float:
+        if self._tick is not None:
+            return LOOK_AT_TICK_EVERY
         due = min(self._ticked_at + TICK_SECONDS, self._saved_at + max(SAVE_TOKEN_EVERY, LEASE_TTL.total_seconds() / 3))
         return max(0.0, due - time.monotonic())
 
@@ -175,19 +148,25 @@ class Watcher:
             known = changed.get(event.profile, frozenset())
             changed[event.profile] = None if known is None or event.changed is None else known | event.changed
         self._events += len(events)
+        await self._decide(lambda snapshot: self._pending(changed, snapshot), events[-1].token)
+        self._lag_ms = max(0.0, (datetime.now(UTC) - events[-1].written_at).total_seconds() * 1000)
+
+    async def _decide(
+        self,
+        pending_at: Callable[[Snapshot], Awaitable[dict[ObjectId, Pending]]],
+        token: Mapping[str, Any] | None,
+    ) -> None:
+        """Decide on what is pending at a snapshot and write it with the token; anew when rules moved meanwhile."""
         while True:
             await self._renew()
             async with open_snapshot() as snapshot:
                 self.live = await read_live_rules(snapshot, self.live)
-                pending = await self._pending(changed, snapshot)
+                pending = await pending_at(snapshot)
                 moment = Moment(self.live, snapshot.as_of, snapshot.now)
                 await _forget_erased(pending)
-                settled = await self._settle(
-                    pending, await _rows(pending, self.live, snapshot.session), moment, events[-1].token
-                )
-            if settled:
-                self._lag_ms = max(0.0, (datetime.now(UTC) - events[-1].written_at).total_seconds() * 1000)
-                return
+                rows = await _rows(pending, self.live, snapshot.session)
+                if await self._settle(pending, rows, moment, token):
+                    return
 
     async def _pending(
         self, changed: Mapping[ObjectId, frozenset[str] | None], snapshot: Snapshot
@@ -252,25 +231,43 @@ class Watcher:
     ) -> None:
         if decisions.touches_filling:  # the run writes beside us: only rows read in here are sure
             decisions = decide(pending, await _rows(pending, moment.live, session), moment)
-        await _write_rows(decisions, session)
-        if decisions.changes:
-            await Change.get_motor_collection().insert_many(decisions.changes, session=session)
-        if decisions.counts:
-            counted = [_count(*generation, *numbers) for generation, numbers in decisions.counts.items()]
-            result = await Cohort.get_motor_collection().bulk_write(counted, session=session)
-            if result.matched_count < len(counted):
-                raise RulesMoved
+        await write(decisions, session)
         await self._write_state(token, session)
         if await leases.renew(self.lease, session=session) is None:  # last, so that a stall holds it shortest
             raise LeaseLost
 
-    async def _tick(self) -> None:
-        """Let time pass: cohorts over `$now` are compared as a whole with what their rules say now."""
-        self._ticked_at = time.monotonic()
-        async with open_snapshot() as snapshot:
-            self.live = await read_live_rules(snapshot, self.live)
-        for live in self.live.time_dependent:
-            await self._reconcile(live, Cause.TIME)
+    async def _let_time_pass(self) -> None:
+        """Every tick, find in the background whom time may have moved; decide on them between batches of changes."""
+        if self._tick is None:
+            if time.monotonic() - self._ticked_at < TICK_SECONDS:
+                return
+            self._ticked_at = time.monotonic()
+            await self._renew()
+            async with open_snapshot() as snapshot:
+                self.live = await read_live_rules(snapshot, self.live)
+            self._tick = Tick(self._clock, self.live, snapshot.now)
+        for found in self._tick.found():
+            await self._decide(partial(self._anew, found), self._token)
+        try:
+            if self._tick.is_done():
+                self._clock.passed(self._tick.live.time_dependent, self._tick.now)
+                self._tick = None
+                await self._save_token()
+        except PyMongoError as error:  # such as a snapshot that grew too old: the next tick looks further back
+            await log.awarning("A tick could not look at everybody", slice=self.part.name, error=str(error))
+            self._tick = None
+
+    async def _drop_tick(self) -> None:
+        if self._tick is not None:
+            await self._tick.stop()
+            self._tick = None
+
+    async def _anew(self, found: Candidates, snapshot: Snapshot) -> dict[ObjectId, Pending]:
+        """Candidates of a tick as they are, with those of the generations that are still live."""
+        rules = [rule for each in found.generations if (rule := self.live.by_generation.get(each))]
+        ours = [profile for profile in found.profiles if self.part.holds(profile)]
+        profiles = {profile["_id"]: profile async for profile in _profiles(ours, snapshot)}
+        return {profile: Pending(profiles.get(profile), rules, Cause.TIME) for profile in ours}
 
     async def _evaluate_everything(self, stream: Stream, reason: str) -> None:
         """What happened is unknown, so compare every cohort with its rule; the stream is open and misses nothing more.
@@ -287,6 +284,7 @@ class Watcher:
         for live in self.live.in_place:
             await self._reconcile(live, Cause.RECORD)
         self._token = beginning
+        self._clock.passed(self.live.time_dependent, snapshot.now)
         if self.state is not None:
             self.state.deployment = await deployment_of_profiles()
             self.state.full_evaluations += 1
@@ -297,26 +295,25 @@ class Watcher:
 
     async def _reconcile(self, live: LiveRule, cause: Cause) -> None:
         """Make a generation in place what its rule says, in slices that are one transaction each."""
-        while True:
-            await self._renew()
-            async with open_snapshot() as snapshot:
-                self.live = await read_live_rules(snapshot, self.live)
-                current = self.live.by_generation.get(live.generation)
-                if current is None:
-                    return
-                differences = await differing(current, snapshot, snapshot.now)
-                part = differences[:PROFILES_PER_RECONCILED_BATCH]
-                found = {profile["_id"]: profile async for profile in _profiles(part, snapshot)}
-                pending = {
-                    profile: Pending(found.get(profile), (current,) if profile in found else (), cause)
-                    for profile in part
-                }
-                moment = Moment(self.live, snapshot.as_of, snapshot.now)
-                settled = await self._settle(
-                    pending, await _rows(pending, self.live, snapshot.session), moment, self._token
-                )
-            if settled and len(part) == len(differences):
-                return
+        left = True
+
+        async def differences(snapshot: Snapshot) -> dict[ObjectId, Pending]:
+            nonlocal left
+            current = self.live.by_generation.get(live.generation)
+            if current is None:
+                left = False
+                return {}
+            all_of_them = await differing(current, snapshot, snapshot.now)
+            ours = [profile for profile in all_of_them if self.part.holds(profile)]
+            part = ours[:PROFILES_PER_RECONCILED_BATCH]
+            left = len(part) < len(ours)
+            found = {profile["_id"]: profile async for profile in _profiles(part, snapshot)}
+            return {
+                profile: Pending(found.get(profile), (current,) if profile in found else (), cause) for profile in part
+            }
+
+        while left:
+            await self._decide(differences, self._token)
 
     async def _renew(self) -> None:
         """Before every snapshot, so that its `as_of` moves on while the database is idle, as time does."""
@@ -337,10 +334,11 @@ class Watcher:
         self.state.token = dict(token) if token else None
         self.state.events = self._events
         self.state.lag_ms = self._lag_ms
+        self.state.ticked_at = self._clock.ticked_at
         self.state.saved_at = datetime.now(UTC)
         document = self.state.model_dump(by_alias=True, exclude={"id", "revision_id"})
         await WatchState.get_motor_collection().update_one(
-            {"_id": SLICE}, {"$set": document}, upsert=True, session=session
+            {"_id": self.part.name}, {"$set": document}, upsert=True, session=session
         )
 
 
@@ -354,37 +352,6 @@ async def _end_session(session: str) -> None:
     """Abort what a watcher before us left open, or a stalled one still holds open."""
     admin = Membership.get_motor_collection().database.client.admin
     await admin.command("killSessions", [{"id": Binary(bytes.fromhex(session), UUID_SUBTYPE)}])
-
-
-async def _write_rows(decisions: Decisions, session: AsyncIOMotorClientSession) -> None:
-    """Raises RulesMoved when a row is not what it was in our snapshot: then the counts would be wrong."""
-    memberships = Membership.get_motor_collection()
-    if decisions.inserted:
-        try:
-            await memberships.insert_many(decisions.inserted, ordered=False, session=session)
-        except BulkWriteError as error:
-            if any(failure["code"] == DUPLICATE_KEY for failure in error.details["writeErrors"]):
-                raise RulesMoved from error
-            raise
-    if decisions.deleted:
-        deleted = await memberships.delete_many({"_id": {"$in": decisions.deleted}}, session=session)
-        if deleted.deleted_count < len(decisions.deleted):
-            raise RulesMoved
-    if decisions.replaced:
-        replacements = [ReplaceOne({"_id": entry["_id"]}, entry) for entry in decisions.replaced]
-        replaced = await memberships.bulk_write(replacements, ordered=False, session=session)
-        if replaced.matched_count < len(replacements):
-            raise RulesMoved
-
-
-def _count(cohort_id: str, number: int, is_filling: bool, net: int, rows: int) -> UpdateOne:
-    """Count a batch's rows on their cohort, on the condition that the generation is still where we saw it.
-
-    A static cohort in place only loses erased profiles, so its kind needs no condition beside the generation.
-    """
-    if is_filling:
-        return UpdateOne({"_id": cohort_id, "filling.number": number}, {"$inc": {"filling.live_writes": rows}})
-    return UpdateOne({"_id": cohort_id, "active.number": number}, {"$inc": {"member_count": net}})
 
 
 async def _rows(profiles: Mapping[ObjectId, Pending], live: LiveRules, session: AsyncIOMotorClientSession) -> Rows:

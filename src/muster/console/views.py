@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from muster.cohorts import members, service, watcher
+from muster.cohorts import members, service, slices
 from muster.cohorts.documents import Change, Cohort
 from muster.cohorts.schemas import MemberOut
 from muster.projects.documents import Project
@@ -122,5 +122,5 @@ async def _last_changes(cohort_ids: Sequence[str]) -> dict[str, datetime]:
 
 
 async def _watching() -> Watching:
-    standing = await watcher.standing()
+    standing = await slices.standing()
     return Watching(standing["status"], round(standing["lag_ms"]) if standing.get("events") else None)

@@ -11,13 +11,13 @@ from typing import Any
 
 from pymongo.errors import PyMongoError
 
+from muster.cohorts.slices import slices_of
 from muster.embedded import mongod, ports, redis
 from muster.embedded.services import Ready, Service
 from muster.resources import Resources
 from muster.settings import Settings, process_environment
 
 SHORTLY = 0.05  # seconds between two looks at something that is about to be ready
-WATCHER_LEASE = "watcher:0"
 SERVER_ENVIRONMENT = {**os.environ, "LC_ALL": "C"}  # a locale that is not installed would keep mongod from starting
 
 
@@ -58,7 +58,7 @@ def application(resources: Resources) -> Sequence[Service]:
         return answers_http(settings.host, settings.port, "/health/ready")
 
     def watcher_follows() -> Coroutine[Any, Any, None]:
-        return lease_renewed(resources, WATCHER_LEASE)
+        return lease_renewed(resources, [part.name for part in slices_of(settings.watch_slices)])
 
     return (
         muster_service(settings, "api", ready=api_answers),
@@ -108,8 +108,8 @@ async def answers_http(host: str, port: int, path: str) -> None:
         await asyncio.sleep(SHORTLY)
 
 
-async def lease_renewed(resources: Resources, name: str) -> None:
-    """Wait until somebody takes or renews a lease, from now on by the clock of MongoDB.
+async def lease_renewed(resources: Resources, names: Sequence[str]) -> None:
+    """Wait until somebody takes or renews one of these leases, from now on by the clock of MongoDB.
 
     It may be another machine's watcher, for which ours stands by.
     """
@@ -117,7 +117,7 @@ async def lease_renewed(resources: Resources, name: str) -> None:
     while True:
         try:
             began = began or (await resources.mongodb.admin.command("hello"))["localTime"]
-            renewed = {"_id": name, "holder": {"$ne": None}, "renewed_at": {"$gte": began}}
+            renewed = {"_id": {"$in": names}, "holder": {"$ne": None}, "renewed_at": {"$gte": began}}
             if await resources.database["leases"].find_one(renewed):
                 return
         except PyMongoError:

@@ -15,7 +15,9 @@ from pymongo.errors import DuplicateKeyError
 from muster.jobs.documents import Lease
 
 
-async def take(name: str, holder: str, ttl: timedelta) -> Lease | None:
+async def take(
+    name: str, holder: str, ttl: timedelta, *, session: AsyncIOMotorClientSession | None = None
+) -> Lease | None:
     """Take a lease that is free, ran out, or is this holder's own; None when another holds it.
 
     The fence rises each time, so an earlier self of the same holder is shut out too. `holder` should name this very
@@ -36,7 +38,7 @@ async def take(name: str, holder: str, ttl: timedelta) -> Lease | None:
     while True:
         try:
             found = await leases.find_one_and_update(
-                {"_id": name}, update, upsert=True, return_document=ReturnDocument.AFTER
+                {"_id": name}, update, upsert=True, return_document=ReturnDocument.AFTER, session=session
             )
         except DuplicateKeyError:  # two made the lease at once; the loser looks again
             continue

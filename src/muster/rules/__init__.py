@@ -13,7 +13,7 @@ from muster.rules.planning import Piece, Plan, plan_rule
 from muster.rules.predicates import compile_rule
 from muster.rules.problems import Problem, RuleError, Span
 from muster.rules.reading import Rule, cohorts_in, read_rule
-from muster.rules.windows import Window, flip_filter, may_flip
+from muster.rules.windows import Window, intervals, turned_between
 
 __all__ = [
     "IN_COHORTS",
@@ -33,10 +33,10 @@ __all__ = [
     "cohorts_in",
     "compile_rule",
     "explain",
-    "flip_filter",
+    "intervals",
     "known_functions",
-    "may_flip",
     "oracle",
     "plan_rule",
     "read_rule",
+    "turned_between",
 ]

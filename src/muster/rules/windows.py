@@ -5,10 +5,9 @@ found by an interval of that field. Anything else that looks at the clock is ask
 `$now.year` with the year, `$today` with the day of the project's time zone, and what is finer with every tick.
 """
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 from rule_engine import ast
@@ -106,27 +105,13 @@ def turned(turn: Turn, earlier: datetime, later: datetime, time_zone: str = "UTC
     return earlier.astimezone(UTC).timetuple()[:units] != later.astimezone(UTC).timetuple()[:units]
 
 
-def may_flip(
-    windows: tuple[Window, ...], turns: tuple[Turn, ...], time_zone: str, earlier: datetime, later: datetime
-) -> Callable[[Mapping[str, Any]], bool]:
-    """Whether a profile that stays as it is may be answered differently at two moments."""
-    everyone = any(turned(turn, earlier, later, time_zone) for turn in turns)
-    intervals = [(window.field.partition("."), window.between(earlier, later, time_zone)) for window in windows]
-
-    def flips(profile: Mapping[str, Any]) -> bool:
-        values = (((profile.get(part) or {}).get(name), ends) for (part, _, name), ends in intervals)
-        return everyone or any(value is not None and ends[0] <= value <= ends[1] for value, ends in values)
-
-    return flips
+def turned_between(turns: tuple[Turn, ...], earlier: datetime, later: datetime, time_zone: str = "UTC") -> bool:
+    """Whether any of these units differs between two moments."""
+    return any(turned(turn, earlier, later, time_zone) for turn in turns)
 
 
-def flip_filter(
-    windows: tuple[Window, ...], turns: tuple[Turn, ...], time_zone: str, earlier: datetime, later: datetime
-) -> dict[str, Any]:
-    """The MongoDB filter of the profiles that may be answered differently at two moments; scope not included."""
-    if any(turned(turn, earlier, later, time_zone) for turn in turns):
-        return {}
-    if not windows or earlier == later:
-        return {"_id": {"$in": []}}
-    intervals = [(window.field, *window.between(earlier, later, time_zone)) for window in windows]
-    return {"$or": [{field: {"$gte": low, "$lte": high}} for field, low, high in intervals]}
+def intervals(
+    windows: tuple[Window, ...], earlier: datetime, later: datetime, time_zone: str = "UTC"
+) -> list[tuple[str, datetime, datetime]]:
+    """By field, the closed intervals of the values whose answer may differ between two moments."""
+    return [(window.field, *window.between(earlier, later, time_zone)) for window in windows]

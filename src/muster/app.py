@@ -18,13 +18,14 @@ from muster.api.headers import add_security_headers
 from muster.api.idempotency import Idempotency
 from muster.api.problems import EXCEPTION_HANDLERS
 from muster.api.requests import EncodedSlashes, JsonRequest, PathIds, refuse_other_media
-from muster.cohorts import changes, members, slices
+from muster.cohorts import erasure, members, slices
 from muster.cohorts import routes as cohorts
 from muster.cohorts import service as cohorts_service
 from muster.console import routes as console
 from muster.console.pages import template_engine, unknown_address
 from muster.console.sessions import Sessions
 from muster.jobs import routes as jobs
+from muster.jobs import service as jobs_service
 from muster.projects import routes as projects
 from muster.projects import service as projects_service
 from muster.records import registry, registry_file
@@ -85,7 +86,7 @@ def _connect_features() -> None:
     projects_service.HOLDINGS[:] = [records_service.holdings, cohorts_service.holdings]
     projects_service.DELETIONS[:] = [registry.forget_fields]
     projects_service.TIME_ZONE_CHANGES[:] = [cohorts_service.follow_time_zone]
-    records_service.ERASURES[:] = [changes.erase]
+    records_service.ERASURES[:] = [erasure.erase, jobs_service.forget]
     records_service.MEMBERSHIPS[:] = [members.cohort_ids_of]
 
 

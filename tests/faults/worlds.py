@@ -72,7 +72,7 @@ def remove(part: str) -> Request:
 
 
 def erase(before: World) -> tuple[World, int]:
-    return None, 404 if before is None else 204
+    return None, 404 if before is None else 200
 
 
 @dataclass(slots=True)

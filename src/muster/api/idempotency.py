@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import logging
+import re
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -117,13 +118,19 @@ class _Answer:
         return b"".join(message.get("body", b"") for message in messages)
 
 
-async def forget(owner: str, text: str) -> None:
-    """Drop the kept answers of an owner that name this text, such as the id of an erased profile."""
-    written = msgspec.json.encode(text)[1:-1]
+async def forget(owner: str, name: str) -> int:
+    """Drop the kept answers of an owner in which this name stands, such as the id of an erased profile; how many.
+
+    It stands there as a JSON string, or amid a sentence, as it is or in Python's notation; "P1" does not stand in
+    "P10".
+    """
+    forms = {name, repr(name)[1:-1]}
+    written = b"|".join(re.escape(msgspec.json.encode(form)[1:-1]) for form in forms)
+    stands = re.compile(rb"(?<![\w\x80-\xff])(?:%b)(?![\w\x80-\xff])" % written)
     answers = KeptAnswer.get_motor_collection()
-    async for kept in answers.find({"owner": owner, "body": {"$ne": None}}, {"body": 1}):
-        if written in kept["body"]:
-            await answers.delete_one({"_id": kept["_id"]})
+    kept = answers.find({"owner": owner, "body": {"$ne": None}}, {"body": 1})
+    found = [answer["_id"] async for answer in kept if stands.search(answer["body"])]
+    return (await answers.delete_many({"_id": {"$in": found}})).deleted_count
 
 
 async def _claim(identity: str, owner: str, fingerprint: str, holder: str) -> dict[str, Any] | None:

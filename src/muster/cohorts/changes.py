@@ -58,11 +58,6 @@ async def forget(profiles: Collection[ObjectId], *, session: AsyncIOMotorClientS
     return result.modified_count
 
 
-async def erase(session: AsyncIOMotorClientSession, _project_id: str, profile: ObjectId, _pii_id: str) -> None:
-    """What an erasure takes out of `changes`, in its transaction."""
-    await forget([profile], session=session)
-
-
 def cause_of(run_cause: str) -> Cause:
     """Why members enter and leave by a run: its rule decides, unless they were given."""
     return Cause(run_cause) if run_cause in {Cause.MANUAL, Cause.IMPORT} else Cause.RULE

@@ -67,6 +67,11 @@ class Job(Document):
                 name="owner_project_newest",
             ),
             IndexModel([("state", ASCENDING), ("lease.expires_at", ASCENDING)], name="state_lease"),
+            IndexModel(
+                [("failures.pii_id", ASCENDING)],  # for erasures
+                name="failed_profile",
+                partialFilterExpression={"failures.pii_id": {"$exists": True}},
+            ),
         ]
 
 

@@ -1,10 +1,12 @@
 """Jobs as their owners see them: made, sent, listed, cancelled, tried again; and the sweep that loses none of them."""
 
 import logging
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 from beanie import SortDirection
+from bson import ObjectId
 from motor.motor_asyncio import AsyncIOMotorClientSession
 from pymongo import ReturnDocument
 
@@ -24,6 +26,7 @@ __all__ = [
     "cancel",
     "claim",
     "create_job",
+    "forget",
     "job_of",
     "list_jobs",
     "retry",
@@ -170,6 +173,18 @@ async def retry(owner: str, job_id: str) -> Job:
     job = job_from(found)
     await send(job)
     return job
+
+
+async def forget(
+    session: AsyncIOMotorClientSession, project_id: str, _profile: ObjectId, pii_id: str
+) -> Mapping[str, int]:
+    """Take a profile out of the failures that jobs of its project list, within an erasure's transaction."""
+    named = await Job.get_motor_collection().update_many(
+        {"project_id": project_id, "failures.pii_id": pii_id},
+        {"$pull": {"failures": {"pii_id": pii_id}}, "$inc": {"rev": 1}},
+        session=session,
+    )
+    return {"job_failures": named.modified_count}
 
 
 async def sweep() -> int:

@@ -8,6 +8,7 @@ from litestar.di import NamedDependency
 from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Schema
 from litestar.openapi.spec.enums import OpenAPIType
 from litestar.params import FromPath, JSONBody
+from litestar.status_codes import HTTP_200_OK
 
 from muster.api import etags, idempotency
 from muster.api.paging import DEFAULT_LIMIT, Cursor, Limit, Page, decode_cursor, page_of
@@ -16,7 +17,7 @@ from muster.records import service
 from muster.records.fields import Fields
 from muster.records.importing import CSV, MEDIA_TYPES, CsvReader, NdjsonReader, import_lines
 from muster.records.registry import fields_of, register_field, registry
-from muster.records.schemas import FieldAnswer, ImportAnswer, NewField, ProfileAnswer
+from muster.records.schemas import ErasedAnswer, FieldAnswer, ImportAnswer, NewField, ProfileAnswer
 
 AnyRequest = Request[Any, Any, Any]
 
@@ -42,13 +43,20 @@ async def show_profile(project: NamedDependency[str], pii_id: FromPath[str]) -> 
     return Response(answer, headers={"ETag": etags.etag(profile.rev)})
 
 
-@delete("/v1/profiles/{pii_id:str}", summary="Erase a profile", tags=["profiles"])
+@delete("/v1/profiles/{pii_id:str}", status_code=HTTP_200_OK, summary="Erase a profile", tags=["profiles"])
 async def erase_profile(
     request: AnyRequest, owner: NamedDependency[str], project: NamedDependency[str], pii_id: FromPath[str]
-) -> None:
-    """Erase a profile from everywhere. A later profile of the same pii_id is a new one."""
-    await idempotency.forget(owner, pii_id)
-    await service.erase(project, pii_id, revs=etags.expected_revs(request))
+) -> ErasedAnswer:
+    """Erase a profile from everywhere, and say how much of it was where.
+
+    When the answer comes it is in no cohort, in no count, and its name in no history. A later profile of the same
+    pii_id is a new one, and inherits nothing.
+    """
+    try:
+        removed = await service.erase(project, pii_id, revs=etags.expected_revs(request))
+    finally:  # also when there is no such profile: an erasure that was cut off here is asked for again
+        answers = await idempotency.forget(owner, pii_id)
+    return ErasedAnswer(pii_id=pii_id, removed={**removed, "kept_answers": answers})
 
 
 @post(

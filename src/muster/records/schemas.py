@@ -41,6 +41,16 @@ class ProfileAnswer(BaseModel):
         return cls(**stored, cohorts=cohorts)
 
 
+class ErasedAnswer(BaseModel):
+    """What an erasure removed: how much of each kind, such as `{"profiles": 1, "memberships": 3, "changes": 7}`.
+
+    `changes` are entries in the history of cohorts that named the profile; they stay without the name.
+    """
+
+    pii_id: str
+    removed: dict[str, int]
+
+
 class FailedLine(BaseModel):
     """A line of an import that was not taken; `line` counts from 1."""
 

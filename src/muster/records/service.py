@@ -7,6 +7,7 @@ from bson import ObjectId
 from motor.motor_asyncio import AsyncIOMotorClientSession, AsyncIOMotorCollection
 from pymongo import ReturnDocument
 from pymongo.errors import DocumentTooLarge, DuplicateKeyError, OperationFailure
+from pymongo.read_concern import ReadConcern
 
 from muster.api import etags
 from muster.errors import NotFound, PreconditionFailed
@@ -35,11 +36,14 @@ __all__ = [
 Revs = Collection[int] | None
 """The revisions that a caller's `If-Match` accepts; None when any will do."""
 
-Erasure = Callable[[AsyncIOMotorClientSession, str, ObjectId, str], Awaitable[None]]
-"""Called with the transaction's session, the project, the profile's `_id` and its pii_id."""
+Erasure = Callable[[AsyncIOMotorClientSession, str, ObjectId, str], Awaitable[Mapping[str, int]]]
+"""Called with the transaction's session, the project, the profile's `_id` and its pii_id; how much went, by place."""
 
 ERASURES: list[Erasure] = []
-"""What else must go with a profile, in the same transaction. `muster.app` fills it."""
+"""What else must go with a profile, in the same transaction. `muster.app` fills it.
+
+What lies outside of the database (a file, say) goes by a job that the erasure puts on record in the transaction.
+"""
 
 MEMBERSHIPS: list[Callable[[str, ObjectId], Awaitable[Sequence[str]]]] = []
 """Who knows the cohorts of a profile: project and `_id` → ids. `muster.app` fills it."""
@@ -108,21 +112,27 @@ async def create_part(project_id: str, pii_id: str, part: str, changes: Changes)
     return found
 
 
-async def erase(project_id: str, pii_id: str, *, revs: Revs = None) -> None:
-    """Delete a profile and all that others keep about it, in one transaction. Raises as `change_part`."""
+async def erase(project_id: str, pii_id: str, *, revs: Revs = None) -> dict[str, int]:
+    """Delete a profile and all that others keep about it, in one transaction; how much of each.
 
-    async def in_transaction(session: AsyncIOMotorClientSession) -> None:
+    Raises as `change_part`.
+    """
+
+    async def in_transaction(session: AsyncIOMotorClientSession) -> dict[str, int]:
         found = await _profiles().find_one({"project_id": project_id, "pii_id": pii_id}, session=session)
         if found is None:
             raise NotFound(f"There is no profile {pii_id!r} in {project_id}.")
         if revs is not None and found["rev"] not in revs:
             raise etags.stale()
+        removed = {"profiles": 1}
         for erasure in ERASURES:
-            await erasure(session, project_id, found["_id"], pii_id)
+            removed |= await erasure(session, project_id, found["_id"], pii_id)
         await _profiles().delete_one({"_id": found["_id"]}, session=session)
+        return removed
 
     async with await _profiles().database.client.start_session() as session:
-        await session.with_transaction(in_transaction)
+        removed: dict[str, int] = await session.with_transaction(in_transaction, read_concern=ReadConcern("snapshot"))
+    return removed
 
 
 async def holdings(project_id: str) -> list[str]:

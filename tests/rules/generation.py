@@ -438,6 +438,12 @@ def _function(choices: Choices) -> str:
     )
 
 
+def _computation(choices: Choices) -> str:
+    from tests.rules.computed_generation import computation  # noqa: PLC0415  it draws its leaves from here
+
+    return computation(choices)
+
+
 LEAVES: list[Callable[[Choices], str]] = [
     *(_comparison, _comparison, _comparison, _mixed_equality, _null_test, _fields, _in_list, _in_list, _holds),
     *(
@@ -455,6 +461,7 @@ LEAVES: list[Callable[[Choices], str]] = [
         _attribute,
         _inside,
         _function,
+        _computation,
     ),
 ]
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from muster.rules import Rule, plan_rule
 from tests.rules import generation
+from tests.rules.computed_generation import computation
 from tests.rules.conftest import Profiles
 from tests.rules.engines import by_explanation, by_mongodb, by_oracle, by_predicate, read_or_refuse
 from tests.rules.generation import Seeded
@@ -100,6 +101,18 @@ def test_engines_agree_on_drawn_rules(profiles: Profiles, text: str, stored: lis
     profiles.delete_many({})
     profiles.insert_many(stored)
     assert disagreements(rule, stored, profiles) == {}
+
+
+def test_computations_have_the_oracles_meaning() -> None:
+    """Nested computations of every kind, as generated code; in memory, for MongoDB has no part in them."""
+    stored, choices, read = seeded_profiles(40), Seeded(SEED + 2), 0
+    for _ in range(300):
+        text = computation(choices)
+        rule = readable(text)
+        if rule is not None:
+            read += 1
+            assert by_predicate(rule, stored) == by_oracle(rule, stored), text
+    assert read > 250
 
 
 def test_a_planted_bug_is_found(profiles: Profiles) -> None:

@@ -39,6 +39,7 @@ _TYPES: dict[Any, FieldType] = {
     list[str]: FieldType.STRINGS,
     list[float]: FieldType.NUMBERS,
 }
+_UNSIZED = frozenset((FieldType.NUMBER, FieldType.BOOLEAN, FieldType.DATETIME))
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _TAKEN = frozenset(
     (
@@ -79,6 +80,32 @@ class Function:
         found = self.python(*plain, now=now()) if self.looks_at_clock else self.python(*plain)
         return found if _is_a(found, self.result) else None
 
+    def on_plain_values(self) -> Callable[..., Any]:
+        """The same for generated code: of values as annotations know them, none of them null; `now` comes last.
+
+        A number that it gives stands for the decimal that it prints as. Raises TypeError for one that does not.
+        """
+        sized = [index for index, (_, types) in enumerate(self.parameters) if not _UNSIZED.issuperset(types)]
+        python, looks_at_clock, is_number = self.python, self.looks_at_clock, self.result is FieldType.NUMBER
+
+        def call(*arguments: Any) -> Any:
+            for index in sized:
+                if len(arguments[index]) > MAX_SIZE:
+                    return None
+            try:
+                found = python(*arguments[:-1], now=arguments[-1]) if looks_at_clock else python(*arguments)
+            except Exception:  # noqa: BLE001  whatever a team's code may raise
+                return None
+            if is_number and type(found) is float:
+                return found if math.isfinite(found) else None
+            if not _is_a(found, self.result):
+                return None
+            if not _is_stored(found):
+                raise TypeError("not as a profile would store it")
+            return found
+
+        return call
+
 
 def _plain(value: Any) -> Any:
     """A value of rule_engine's as annotations know it: numbers are floats; a list has no nulls."""
@@ -101,6 +128,17 @@ def _is_a(value: Any, expected: FieldType) -> bool:
             return isinstance(value, datetime) and value.tzinfo is not None
     member = FieldType.STRING if expected is FieldType.STRINGS else FieldType.NUMBER
     return isinstance(value, list) and all(_is_a(each, member) for each in value)
+
+
+def _is_stored(value: Any) -> bool:
+    """Whether the numbers in a value are such as profiles store."""
+    if isinstance(value, list):
+        return all(map(_is_stored, value))
+    return (
+        not isinstance(value, int | float)
+        or type(value) in (bool, float)
+        or (type(value) is int and abs(value) <= 2**53)
+    )
 
 
 def read_function(name: str, python: Any, *, version: str, provider: str) -> Function:

@@ -1,17 +1,13 @@
-"""Condition → Python function, as generated code.
+"""Condition → Python function, as generated code. `source` says what may stand in it."""
 
-The code holds only names made here and constants passed beside it: nothing that a user typed is ever compiled. Text
-such as `lead.get('score')` is made from registered names that rule_engine's grammar read as symbols.
-"""
-
-from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
-from zoneinfo import ZoneInfo
 
+from muster.rules.building import FAILURES
+from muster.rules.computed import write_computed
 from muster.rules.conditions import (
     And,
     Compare,
@@ -33,15 +29,17 @@ from muster.rules.conditions import (
     Truthy,
     leaves,
 )
-from muster.rules.fields import Registry
+from muster.rules.fields import FieldType, Registry
 from muster.rules.limits import as_double
-from muster.rules.oracle import IN_COHORTS, Predicate, build_oracle, start_of_day
+from muster.rules.oracle import IN_COHORTS, Predicate, build_oracle
 from muster.rules.patterns import compile_pattern
 from muster.rules.printing import condition_text
 from muster.rules.reading import Rule
+from muster.rules.source import NotWrittenError, Source
 from muster.rules.translating import stored_literal, stored_values
 
 _NO_PART: Mapping[str, Any] = {}
+_NO_NUMBER = float("nan")  # no comparison with it holds
 
 
 @lru_cache(maxsize=4096)
@@ -56,58 +54,59 @@ def compile_rule(rule: Rule) -> Predicate:
 def to_predicate(
     condition: Condition, registry: Registry, time_zone: str, required_parts: tuple[str, ...] = ()
 ) -> Predicate:
-    """A function of a profile and now. `required_parts` must be there for anything to hold."""
-    writer = _Writer(registry, time_zone)
-    expression = writer.write(condition)
+    """A function of a profile and now. `required_parts` must be there for anything to hold.
+
+    It is written for profiles as they are stored: fields may be missing, and values have the registered types. What is
+    otherwise makes it raise; then one decides that also knows nulls, and in the end the oracle.
+    """
+
+    def by_oracle() -> Predicate:
+        inner = {leaf.cohort: leaf.rule for leaf in leaves(condition) if isinstance(leaf, InCohort)}
+        return build_oracle(condition_text(condition), registry, time_zone, tuple(inner.items()))
+
+    def with_nulls() -> Predicate:
+        return _generated(_Writer(Source(time_zone), registry, nulls=True), condition, required_parts, by_oracle)
+
+    return _generated(_Writer(Source(time_zone), registry, nulls=False), condition, required_parts, with_nulls)
+
+
+def _generated(
+    writer: "_Writer", condition: Condition, required_parts: tuple[str, ...], otherwise: Callable[[], Predicate]
+) -> Predicate:
+    expression, source = writer.write(condition), writer.source
     before: list[str] = []
-    for part, uses in writer.parts.items():
+    for part, uses in source.parts.items():
         if part in required_parts or uses > 1:
             expression = expression.replace(f"@{part}.", f"{part}.")
             if part not in required_parts:
                 before.append(f"{part} = profile.get({part!r}) or no_part")
         else:  # looked up where it is used: often an earlier condition has decided
             expression = expression.replace(f"@{part}.", f"(profile.get({part!r}) or no_part).")
-    source = "\n".join(
-        (
-            "def holds(profile, now):",
-            *(f"    {part} = profile.get({part!r})\n    if {part} is None: return False" for part in required_parts),
-            "    try:",
-            *(f"        {line}" for line in before),
-            *(f"        {anchor} = {code}" for anchor, code in writer.anchors.items()),
-            f"        return {expression}",
-            "    except (TypeError, AttributeError, ValueError):",
-            "        return otherwise(profile, now)",
-        )
+    text = (
+        "def holds(profile, now):",
+        *(f"    {part} = profile.get({part!r})\n    if {part} is None: return False" for part in required_parts),
+        "    try:",
+        *(f"        {line}" for line in before),
+        *(f"        {anchor} = {code}" for anchor, code in source.anchors.items()),
+        f"        return {expression}",
+        "    except failures:",
+        "        return otherwise()(profile, now)",
     )
-    otherwise = _by_oracle(condition, registry, time_zone)
-    names: dict[str, Any] = {"no_part": _NO_PART, "otherwise": otherwise, **writer.constants}
-    exec(compile(source, "<rule>", "exec"), names)  # noqa: S102  our own text: see the module's head
-    holds: Predicate = names["holds"]
+    source.names |= {"no_part": _NO_PART, "failures": FAILURES, "otherwise": cache(otherwise)}
+    holds: Predicate = source.compiled("holds", "\n".join(text))
     return holds
-
-
-def _by_oracle(condition: Condition, registry: Registry, time_zone: str) -> Predicate:
-    """For values of a type other than the registered: they make the fast code raise, and the oracle decides."""
-    decide: list[Predicate] = []
-
-    def otherwise(profile: Mapping[str, Any], now: datetime) -> bool:
-        if not decide:
-            inner = {leaf.cohort: leaf.rule for leaf in leaves(condition) if isinstance(leaf, InCohort)}
-            decide.append(build_oracle(condition_text(condition), registry, time_zone, tuple(inner.items())))
-        return decide[0](profile, now)
-
-    return otherwise
 
 
 @dataclass
 class _Writer:
-    """Writes one condition as a Python expression that is True or False, in which `@lead.` stands for a part."""
+    """Writes one condition as a Python expression that is True or False.
 
+    With `nulls`, fields may hold null; without, a null makes some of the tests raise.
+    """
+
+    source: Source
     registry: Registry
-    time_zone: str
-    parts: Counter[str] = field(default_factory=Counter)
-    anchors: dict[str, str] = field(default_factory=dict)
-    constants: dict[str, Any] = field(default_factory=dict)
+    nulls: bool
 
     def write(self, condition: Condition) -> str:
         match condition:
@@ -122,7 +121,7 @@ class _Writer:
             case Compare():
                 return self._compare(condition)
             case CompareMoment(operator=operator, field=found, anchor=anchor, offset=offset):
-                return self._ordered(operator, found, f"({self._anchor(anchor)} + {self._constant(offset)})")
+                return self._ordered(operator, found, f"({self.source.anchor(anchor)} + {self._constant(offset)})")
             case CompareFields(operator=operator, left=left, right=right):
                 return self._compare_fields(operator, left, right)
             case CompareMeasure():
@@ -131,9 +130,9 @@ class _Writer:
                 return f"({self._value(found)} in {self._constant(frozenset(stored_values(values)))})"
             case Holds(field=found, value=value):
                 comparison = stored_literal("==", value)
-                return (
-                    "False" if comparison is None else self._guarded(found, f"{self._constant(comparison[1])} in {{}}")
-                )
+                if comparison is None:
+                    return "False"
+                return self._held(found, f"{self._constant(comparison[1])} in {{}}", nothing="()")
             case TextTest():
                 return self._text_test(condition)
             case Matches(field=found, pattern=pattern, anchored=anchored):
@@ -146,8 +145,7 @@ class _Writer:
             case Present(part=part):
                 return f"(profile.get({part!r}) is not None)"
             case Computed(text=text):
-                decide = self._constant(build_oracle(text, self.registry, self.time_zone))
-                return f"{decide}(profile, now)"
+                return self._computed(text)
             case InCohort(cohort=cohort, rule=None):
                 return f"({self._constant(cohort)} in profile.get({IN_COHORTS!r}, ()))"
             case InCohort(rule=rule):
@@ -164,14 +162,38 @@ class _Writer:
         operator, literal = comparison
         return self._ordered(operator, condition.field, self._constant(literal))
 
+    def _computed(self, text: str) -> str:
+        source = self.source.copied()
+        try:
+            written = write_computed(text, source, self.registry)
+        except NotWrittenError:
+            decide = self._constant(build_oracle(text, self.registry, self.source.time_zone))
+            return f"{decide}(profile, now)"
+        self.source = source
+        return written
+
     def _ordered(self, operator: str, found: Field, other: str) -> str:
         if operator in ("==", "!="):
             return f"({self._value(found)} {operator} {other})"
+        if found.type is FieldType.NUMBER and not self.nulls:
+            return f"({self._number(found)} {operator} {other})"
         return self._guarded(found, f"{{}} {operator} {other}")
+
+    def _number(self, found: Field) -> str:
+        """The field's value; when it is missing, a number with which no comparison holds."""
+        return self.source.field(found, self.source.named("no_number", _NO_NUMBER))
+
+    def _held(self, found: Field, test: str, nothing: str) -> str:
+        """`test` of the field's value, which does not hold for `nothing`: that stands for a missing value."""
+        if self.nulls:
+            return self._guarded(found, test)
+        return f"({test.replace('{}', self.source.field(found, nothing))})"
 
     def _compare_fields(self, operator: str, left: Field, right: Field) -> str:
         if operator in ("==", "!="):
             return f"({self._value(left)} {operator} {self._value(right)})"
+        if left.type is FieldType.NUMBER and not self.nulls:
+            return f"({self._number(left)} {operator} {self._number(right)})"
         other = f"{right.part}_{right.attribute}"
         return self._guarded(right, self._guarded(left, f"{{}} {operator} {other}"))
 
@@ -194,7 +216,10 @@ class _Writer:
             "ends with": f"{value}.endswith({text})",
             "equals": f"{value} == {text}",
         }
-        return self._guarded(condition.field, tests[condition.kind])
+        test = tests[condition.kind]
+        return (
+            self._held(condition.field, test, nothing='""') if condition.text else self._guarded(condition.field, test)
+        )
 
     def _guarded(self, found: Field, test: str) -> str:
         """`test` of the field's value, false when there is none."""
@@ -202,16 +227,7 @@ class _Writer:
         return f"(({variable} := {self._value(found)}) is not None and {test.replace('{}', variable)})"
 
     def _value(self, found: Field) -> str:
-        self.parts[found.part] += 1
-        return f"@{found.part}.get({found.attribute!r})"
-
-    def _anchor(self, anchor: str) -> str:
-        if anchor == "today":
-            zone = self._constant(ZoneInfo(self.time_zone))
-            self.anchors["today"] = f"{self._constant(start_of_day)}(now, {zone})"
-        return anchor
+        return self.source.field(found)
 
     def _constant(self, value: Any) -> str:
-        name = f"k{len(self.constants)}"
-        self.constants[name] = value
-        return name
+        return self.source.constant(value)

@@ -100,11 +100,11 @@ def test_the_table_and_the_translator_agree() -> None:
     for text in (
         *("lead.score > 5", "lead.created_at < $now", "lead.score < lead.amount", "lead.status.length > 1"),
         *("lead.score in [1]", "'a' in lead.tags", "'a' in lead.status", "lead.active", "customer != null", "true"),
-        "lead.status =~ 'a'",
+        *("lead.status =~ 'a'", "$in_cohort('COH-1')"),
     ):
-        condition = read_rule(text, REGISTRY).condition
+        condition = read_rule(text, REGISTRY, cohorts={"COH-1": None}).condition
         given.discard(type(condition).__name__)
-        to_filter(condition, {"now": NOW, "today": NOW})
+        to_filter(condition, {"now": NOW, "today": NOW}, {"COH-1": []})
     assert given == set()
 
 

@@ -21,8 +21,10 @@ class Forward:
 
     @free_fall_migration(document_models=[])
     async def fill_in(self, session: AsyncIOMotorClientSession) -> None:  # noqa: ARG002 - Beanie passes it
+        before = {"$add": [{"$subtract": ["$member_count", "$added"]}, "$removed"]}
         await Run.get_motor_collection().update_many(
-            {"state": {"$exists": False}}, {"$set": {"state": RunState.SUCCEEDED.value, "pending": False}}
+            {"state": {"$exists": False}},
+            [{"$set": {"state": RunState.SUCCEEDED.value, "pending": False, "count_before": before}}],
         )
         named = [
             {"$match": {"pii_id": {"$exists": False}}},

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, TypeVar
 
+from bson import ObjectId
+from bson.errors import InvalidId
 from litestar.params import QueryParameter
 from pydantic import BaseModel
 
@@ -52,6 +54,14 @@ def decode_cursor(cursor: str, *types: type) -> tuple[Any, ...]:
     return values
 
 
+def object_id(text: str) -> ObjectId:
+    """An id within a cursor. Raises Invalid."""
+    try:
+        return ObjectId(text)
+    except InvalidId:
+        raise _unknown_cursor() from None
+
+
 def page_of(rows: Sequence[Item], limit: int, position: Any) -> tuple[list[Item], str | None]:
     """Cut `limit + 1` fetched rows down to a page; `position(row)` gives the cursor's values of the last row."""
     items = list(rows[:limit])
@@ -67,7 +77,7 @@ def _moment(text: str) -> datetime:
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError(text)
-    return moment
+    return moment.astimezone(UTC)
 
 
 def _unknown_cursor() -> Invalid:

@@ -144,7 +144,7 @@ async def _members(cohort_id: str, number: int | None, after: str, snapshot: Sna
 async def _before_later_changes(run: Run, after: str, upto: str, snapshot: Snapshot) -> dict[str, bool]:
     """Who was a member at the switch, as their first change since tells: whoever left was one, whoever entered not."""
     later = Change.get_motor_collection().find(
-        {"cohort": run.cohort, "profile": _between(after, upto), "generation": run.generation, "run": None},
+        {"cohort": run.cohort, "profile": between(after, upto), "generation": run.generation, "run": None},
         {"_id": 0, "profile": 1, "change": 1},
         session=snapshot.session,
         batch_size=ROWS_AT_ONCE,
@@ -155,7 +155,7 @@ async def _before_later_changes(run: Run, after: str, upto: str, snapshot: Snaps
     return first
 
 
-def _between(after: str, upto: str) -> dict[str, ObjectId]:
+def between(after: str, upto: str) -> dict[str, ObjectId]:
     bounds = {"$lte": ObjectId(LAST_ID if upto == BEHIND_EVERY_ID else upto)}
     return {"$gt": ObjectId(after), **bounds} if after else bounds
 
@@ -217,7 +217,7 @@ async def _forget_erased(run: Run) -> None:
     after = _written(run).after
     if not after:
         return
-    query = {"cohort": run.cohort, "profile": _between("", after), "at": run.at, "run": run.id}
+    query = {"cohort": run.cohort, "profile": between("", after), "at": run.at, "run": run.id}
     last = Change.get_motor_collection().find(query, {"_id": 0, "profile": 1}).sort("profile", -1)
     ids = {change["profile"] for change in await last.limit(ENTRIES_PER_TRANSACTION).to_list(None)}
     existing = Profile.get_motor_collection().find({"_id": {"$in": list(ids)}}, {"_id": 1})

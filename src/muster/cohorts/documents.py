@@ -257,7 +257,8 @@ class Run(Document):
     matched: int = 0
     added: int = 0
     removed: int = 0
-    member_count: int | None = None  # right after `at`
+    count_before: int | None = None  # right before `at`
+    member_count: int | None = None  # right after it
     elapsed_ms: float | None = None
     at: datetime
     as_of: Timestamp | None = None

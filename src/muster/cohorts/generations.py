@@ -99,7 +99,7 @@ async def put_in_place(
 
     async def switch(session: AsyncIOMotorClientSession) -> Run | None:
         jobs.clear()  # of an attempt that was rolled back
-        shown = {"filling.number": 1, "active.number": 1, "kind": 1}
+        shown = {"filling.number": 1, "active.number": 1, "kind": 1, "member_count": 1}
         wanted = await cohorts.find_one({"_id": cohort.id, "run": run}, shown, session=session)
         if wanted is None:
             raise Superseded
@@ -148,6 +148,7 @@ async def put_in_place(
             matched=filled.matched,
             added=filled.added,
             removed=filled.removed,
+            count_before=wanted["member_count"],
             member_count=members,
             elapsed_ms=elapsed_ms,
             at=placed_at,

@@ -6,17 +6,16 @@ from functools import partial
 from typing import Any, Literal
 
 from bson import ObjectId
-from bson.errors import InvalidId
 from motor.motor_asyncio import AsyncIOMotorClientSession
 
-from muster.api.paging import decode_cursor, encode_cursor, page_of
+from muster.api.paging import decode_cursor, encode_cursor, object_id, page_of
 from muster.cohorts.documents import Cohort, Membership, generation_id, ids_of, row_id
 from muster.cohorts.progress import check_of
 from muster.cohorts.scans import BATCH
 from muster.cohorts.schemas import MemberOut, ProfileCohortOut
 from muster.cohorts.service import cohort_of
 from muster.cohorts.snapshot import open_snapshot
-from muster.errors import Invalid, NotFound
+from muster.errors import NotFound
 from muster.records.documents import Profile
 
 LOOKED_AT = 20_000  # members that one page of those who match, or do not, looks at
@@ -51,7 +50,7 @@ async def page(
     if matching is None:
         rows = await _rows(cohort, order, _position(order, cursor), limit + 1)
         items, next_cursor = page_of(rows, limit, partial(_place, order))
-        return await _shown(items), next_cursor
+        return await shown(items), next_cursor
     items, last, place = list[Mapping[str, Any]](), None, _position(order, cursor)
     async with open_snapshot() as snapshot:
         check = await check_of(cohort, snapshot)
@@ -65,7 +64,7 @@ async def page(
             place = _place(order, last)
     if len(items) > limit:
         items, last = items[:limit], items[limit - 1]
-    return await _shown(items), None if last is None else encode_cursor(_place(order, last))
+    return await shown(items), None if last is None else encode_cursor(_place(order, last))
 
 
 def _place(order: Order, row: Mapping[str, Any]) -> Place:
@@ -92,17 +91,17 @@ async def _rows(
         if after is not None:
             entered_at, profile = after
             later = {"entered_at": {"$gt": entered_at}}
-            query["$or"] = [later, {"entered_at": entered_at, "profile": {"$gt": _object_id(profile)}}]
+            query["$or"] = [later, {"entered_at": entered_at, "profile": {"$gt": object_id(profile)}}]
     else:
         sort = [("_id", 1)]
         query["_id"] = ids_of(generation)
         if after is not None:
-            query["_id"]["$gt"] = row_id(generation, _object_id(after[0]))
+            query["_id"]["$gt"] = row_id(generation, object_id(after[0]))
     rows = Membership.get_motor_collection().find(query, session=session).sort(sort).limit(limit)
     return await rows.to_list(None)
 
 
-async def _shown(rows: Sequence[Mapping[str, Any]]) -> list[MemberOut]:
+async def shown(rows: Sequence[Mapping[str, Any]]) -> list[MemberOut]:
     """Members with their names. One whose profile was erased a moment ago is left out: the watcher is on its way."""
     ids = [found["profile"] for found in rows]
     profiles = {
@@ -165,10 +164,3 @@ async def _cohorts_of(profile: ObjectId) -> list[tuple[Cohort, Mapping[str, Any]
         for cohort in cohorts
         if cohort.active and (generation := generation_id(cohort.id, cohort.active.number)) in rows
     ]
-
-
-def _object_id(text: str) -> ObjectId:
-    try:
-        return ObjectId(text)
-    except InvalidId:
-        raise Invalid("The cursor is not one that this list gave out; start again without it.") from None

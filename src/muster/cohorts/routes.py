@@ -1,5 +1,6 @@
 """Cohorts and rules over HTTP."""
 
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from litestar import Request, Response, delete, get, patch, post
@@ -10,8 +11,9 @@ from litestar.status_codes import HTTP_200_OK, HTTP_201_CREATED, HTTP_202_ACCEPT
 
 from muster.api.etags import etag, expected_revs, not_modified
 from muster.api.paging import DEFAULT_LIMIT, Cursor, Limit, Page
-from muster.cohorts import by_hand, explanations, member_routes, members, previews, service
+from muster.cohorts import by_hand, explanations, history_routes, member_routes, members, past, previews, service
 from muster.cohorts.documents import Cohort, Kind
+from muster.cohorts.history_routes import moment
 from muster.cohorts.schemas import (
     AcceptedOut,
     AddedOut,
@@ -30,12 +32,13 @@ from muster.cohorts.schemas import (
     RemovedOut,
     RuleIn,
 )
-from muster.errors import Conflict
+from muster.errors import Conflict, Invalid
 from muster.projects.service import project_of
 from muster.rules import known_functions
 
 AnyRequest = Request[Any, Any, Any]
 ProjectId = Annotated[str | None, QueryParameter(description="The project; else the caller's default.")]
+At = Annotated[datetime | None, QueryParameter(description="Who was a member at this past moment (RFC 3339).")]
 Q = Annotated[str | None, QueryParameter(description="Words in name or description, or an id.", max_length=200)]
 
 Matching = Annotated[
@@ -113,13 +116,19 @@ async def list_members(
     cohort_id: FromPath[str],
     order: FromQuery[Literal["joined", "id"]] = "joined",
     matching: Matching = None,
+    at: At = None,
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
 ) -> Page[MemberOut]:
-    """By when they entered, or in a fixed order of the profiles.
+    """By when they entered, or in a fixed order of the profiles; those of a past moment always in the latter.
 
     With `matching` a page may be short, or empty, while there is a `next_cursor`: it ends after 20,000 members.
     """
+    if (then := moment(at, "at")) is not None:
+        if matching is not None:
+            raise Invalid("A rule is asked about the members of now: give `at` or `matching`, not both.")
+        items, following = await past.page(owner, cohort_id, then, limit=limit, cursor=cursor)
+        return Page(items=items, next_cursor=following)
     items, following = await members.page(owner, cohort_id, order=order, matching=matching, limit=limit, cursor=cursor)
     return Page(items=items, next_cursor=following)
 
@@ -205,4 +214,5 @@ ROUTES: list[HTTPRouteHandler] = [
     preview_rule,
     list_functions,
     *member_routes.ROUTES,
+    *history_routes.ROUTES,
 ]

@@ -3,18 +3,21 @@
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
 from muster.app import create_app
-from muster.cohorts import by_hand, changes, evaluation, generations, service
+from muster.cohorts import by_hand, changes, evaluation, generations, service, watcher
 from muster.cohorts.documents import Change, Cohort, Membership, Run
 from muster.cohorts.jobs import run_job
 from muster.cohorts.schemas import CohortIn, CohortPatch
+from muster.cohorts.snapshot import Snapshot
 from muster.jobs.documents import Job
 from muster.records import service as records
+from muster.records.documents import Profile
 from tests.cohorts.conftest import Workspace, watching
 from tests.waiting import until
 
@@ -262,6 +265,56 @@ async def test_runs_that_came_to_nothing_are_on_record_with_their_error(
     assert await workspace.members(cohort) == {"P1"}
 
 
+async def test_a_run_takes_its_time_after_the_live_changes_that_came_before_it(
+    live: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that it was overtaken by while it filled its generation."""
+    await live.put(ann={"lead": {"score": 10.0}})
+    cohort = await live.cohort("lead.score > 50")
+    await live.put(bob={"lead": {"score": 90.0}})
+    await live.settles()  # the watcher follows; beginning it drops what is being filled
+    insert = evaluation._insert
+
+    async def late(rows: Any) -> None:
+        await live.put(ann={"lead": {"score": 60.0}})
+        await until(lambda: live_changes(cohort, "ann"))
+        await insert(rows)
+
+    monkeypatch.setattr(evaluation, "_insert", late)
+    await edit(cohort, "lead.score < 20")
+    run = await run_of(cohort)
+    entered, left = await Change.find({"cohort": cohort.id, "pii_id": "ann"}).sort("at").to_list()
+    assert [(entered.change, entered.run), (left.change, left.run)] == [("entered", None), ("left", run.id)]
+    assert entered.at < left.at
+
+
+async def test_what_the_watcher_sees_gone_was_put_in_before_it_went(
+    live: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of it after the watcher heard of the profile, and renewed its lease, and before it looks."""
+    static = await service.create("ada", CohortIn(name="Static", kind="static"))
+    await live.cohort("lead.score > 50")
+    look = watcher.open_snapshot
+    happened = False
+
+    @asynccontextmanager
+    async def late() -> AsyncIterator[Snapshot]:
+        nonlocal happened
+        if not happened and await Profile.find_one({"pii_id": "ann"}):
+            happened = True
+            await by_hand.add("ada", static.id, ["ann"])
+            await live.erase("ann")
+        async with look() as snapshot:
+            yield snapshot
+
+    monkeypatch.setattr(watcher, "open_snapshot", late)
+    await live.put(ann={"lead": {"score": 60.0}})
+    await until(lambda: nameless(static, 2))
+    found = await Change.find({"cohort": static.id}).sort("at").to_list()
+    assert [one.change for one in found] == ["entered", "left"]
+    assert found[0].at < found[1].at
+
+
 def die_after(monkeypatch: pytest.MonkeyPatch, entries: int) -> None:
     """End the process that writes a difference once it has written so many entries, in transactions of two."""
     write: Callable[..., Any] = changes._write
@@ -297,6 +350,10 @@ async def edited_until_it_dies(cohort: Cohort, rule: str) -> str:
 
 
 async def no_progress(done: int, total: int | None) -> None: ...
+
+
+async def live_changes(cohort: Cohort, pii_id: str) -> int:
+    return await Change.find({"cohort": cohort.id, "pii_id": pii_id, "run": None}).count()
 
 
 async def nameless(cohort: Cohort, count: int) -> bool:

@@ -4,13 +4,14 @@ import asyncio
 import random
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
-from muster.cohorts import changes, evaluation, members, past, service, sizes
+from muster.cohorts import by_hand, changes, evaluation, past, service, sizes
 from muster.cohorts.documents import Change, Cohort, Membership, Run
 from muster.cohorts.generations import server_time
 from muster.cohorts.schemas import CohortIn, CohortPatch
@@ -82,7 +83,7 @@ class World:
         elif kind == "erase":
             await self.live.erase(names[0])
         elif kind == "by hand":
-            await self.allowed(chance.choice([members.add, members.remove])("ada", chance.choice(self.static), names))
+            await self.allowed(chance.choice([by_hand.add, by_hand.remove])("ada", chance.choice(self.static), names))
         elif kind == "edit":
             patch = CohortPatch(rule=chance.choice(RULES))
             await self.allowed(service.patch("ada", chance.choice(self.cohorts), patch, expected_revs=None))
@@ -94,10 +95,8 @@ class World:
 
     async def allowed(self, action: Awaitable[Any]) -> None:
         """What a cohort is not in the state for is no part of this."""
-        try:
+        with suppress(Conflict):
             await action
-        except Conflict:
-            pass
 
     async def look(self) -> None:
         """Wait until everything is applied, and keep what readers see."""

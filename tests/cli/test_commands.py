@@ -69,6 +69,25 @@ async def test_the_life_of_a_cohort(muster: Muster) -> None:
     assert shown == jobs[0]
 
 
+async def test_the_history_of_a_cohort(muster: Muster) -> None:
+    await with_leads(muster)
+    made = printed(await muster("cohorts", "create", "High", "--rule", "lead.score >= 20", "--static", "--json"))
+    assert isinstance(made, dict)
+    cohort = made["id"]
+    changes = await muster("cohorts", "changes", cohort)
+    assert (changes.exit_code, changes.stdout, changes.stderr) == (0, "", "Nothing found.\n")
+    runs = printed(await muster("cohorts", "runs", cohort, "--state", "succeeded", "--json"))
+    assert isinstance(runs, list)
+    assert [(run["added"], run["member_count"]) for run in runs] == [(10, 10)]
+    sizes = printed(await muster("cohorts", "size", cohort, "--points", "5", "--json"))
+    assert isinstance(sizes, dict)
+    assert [point["size"] for point in sizes["items"]] == [10]
+    lines = (await muster("cohorts", "size", cohort, "--from", "2020-01-01T00:00:00Z")).stdout.splitlines()
+    assert [line.split()[1] for line in lines] == ["Members", "0", "10"]
+    then = await muster("cohorts", "members", cohort, "--at", "2020-01-01T00:00:00Z", "--json")
+    assert printed(then) == []
+
+
 async def test_why_somebody_is_in_or_not(muster: Muster) -> None:
     await with_leads(muster)
     rule = 'lead.score >= 20 and contact.country != "US"'

@@ -10,6 +10,7 @@ from urllib.parse import quote
 import click
 import yaml
 
+from muster.cohorts.history_commands import HISTORY
 from muster.settings import bundled
 from muster.terminal.client import NoAnswer, NoToken, open_api
 from muster.terminal.output import (
@@ -119,12 +120,13 @@ def evaluate_cohort(cohort_id: str, as_json: bool) -> None:
 @cohorts.command("members")
 @click.argument("cohort_id")
 @click.option("--order", type=click.Choice(["joined", "id"]), default="joined", show_default=True)
+@click.option("--at", metavar="TIME", help="Those of a past moment, as 2026-11-25T12:00:00Z.")
 @limit_option
 @as_json_option
-def list_members(cohort_id: str, order: str, limit: int, as_json: bool) -> None:
+def list_members(cohort_id: str, order: str, at: str | None, limit: int, as_json: bool) -> None:
     """List the members of a cohort; `export` writes them all."""
     with open_api() as api:
-        print_rows(api.items(f"{_path(cohort_id)}/members", limit=limit, order=order), MEMBERS, as_json=as_json)
+        print_rows(api.items(f"{_path(cohort_id)}/members", limit=limit, order=order, at=at), MEMBERS, as_json=as_json)
 
 
 @cohorts.command("export")
@@ -180,6 +182,10 @@ def explain_member(cohort_id: str, pii_id: str, as_json: bool) -> None:
         return
     click.echo(f"{pii_id} is {'' if found['member'] else 'not '}a member; the rule {_holds(found['matches'])} now.")
     _print_conditions(found["conditions"], depth=0)
+
+
+for command in HISTORY:
+    cohorts.add_command(command)
 
 
 @click.group()

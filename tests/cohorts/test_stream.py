@@ -13,7 +13,7 @@ async def test_whoever_is_cancelled_as_an_event_arrives_ends(steps: int) -> None
     stream = Stream(None)
     reading = asyncio.create_task(stream.events(10, wait=60))
     await asyncio.sleep(0)
-    stream._queue.put_nowait({"_data": "a position"})
+    stream._put({"_data": "a position"})
     for _ in range(steps):
         await asyncio.sleep(0)
     if reading.cancel():  # it had not ended yet

@@ -1,7 +1,7 @@
 """From the profiles that changed to the rows that have to: a pure comparison of what rules say with what is stored."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -20,11 +20,15 @@ Rows = Mapping[ObjectId, Mapping[str, Row]]  # profile → generation → stored
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A profile to look at again: the rules that may answer differently, or its end (`profile` None)."""
+    """A profile to look at again, or its end (`profile` None).
+
+    Which rules to ask: `rules`, or, where that is None, those that `changed` document paths touch (None: anything).
+    """
 
     profile: Mapping[str, Any] | None
-    rules: Iterable[LiveRule]
     cause: Cause
+    changed: frozenset[str] | None = None
+    rules: Collection[LiveRule] | None = None
 
 
 @dataclass(slots=True)
@@ -79,7 +83,8 @@ def decide(pending: Mapping[ObjectId, Pending], rows: Rows, moment: Moment) -> D
         profile = work.profile
         if moment.live.looked_up:
             profile = {**profile, IN_COHORTS: _looked_up(stored, moment.live)}
-        for rule in work.rules:  # the innermost loop of the watcher: most pairs end at the first `continue`
+        rules = moment.live.touched(profile, work.changed, stored) if work.rules is None else work.rules
+        for rule in rules:  # the innermost loop of the watcher: most pairs end at the first `continue`
             answer = rule.matches(profile, moment.now)
             found = stored.get(rule.generation)
             if answer == (found is not None and found["in"]) and not rule.is_filling:

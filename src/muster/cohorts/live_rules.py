@@ -1,7 +1,7 @@
 """Which rules a record change can touch: every live generation, compiled, found by the fields that changed."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -12,7 +12,7 @@ from muster.cohorts.documents import Cohort, Generation, Kind, State, generation
 from muster.cohorts.graph import read_stored
 from muster.cohorts.snapshot import Snapshot
 from muster.records.service import registry
-from muster.rules import PARTS, Registry, Rule, RuleError, compile_rule
+from muster.rules import PARTS, Key, Registry, Rule, RuleError, compile_rule, key_of, values_at
 
 Predicate = Callable[[Mapping[str, Any], datetime], bool]
 
@@ -34,16 +34,53 @@ class LiveRule:
     matches: Predicate
     evaluated_at: datetime | None = None  # what `$now` was to the run that filled it
     placed_at: datetime | None = None  # when readers began to see it
+    key: Key | None = None  # values without which nobody enters
     generation: str = field(init=False)  # the name its rows carry: made once, since it is asked for at every decision
+    paths: frozenset[str] = field(init=False)  # the fields and parts, and TOUCHED, whose change can flip it
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "generation", generation_id(self.cohort_id, self.number))
+        object.__setattr__(self, "paths", _paths(self.rule) if self.rule else frozenset())
+
+
+def _paths(rule: Rule) -> frozenset[str]:
+    """The fields of a rule and of the cohorts that it names, and each of their parts as a whole.
+
+    A part that comes or goes changes all its fields. Membership in static cohorts is a path, too.
+    """
+    parts = {name.partition(".")[0] for name in rule.watched}
+    return frozenset((*rule.watched, *parts, *([TOUCHED] if rule.looked_up else [])))
+
+
+@dataclass(slots=True)
+class _Rules:
+    """Rules by their keys: to look at for every profile, or for those that have a value in a field."""
+
+    always: list[LiveRule] = field(default_factory=list)
+    keyed: dict[str, dict[Any, list[LiveRule]]] = field(default_factory=dict)
+
+    def add(self, live: LiveRule) -> None:
+        if live.key is None:
+            self.always.append(live)
+            return
+        by_value = self.keyed.setdefault(live.key.field, {})
+        for value in live.key.values:
+            by_value.setdefault(value, []).append(live)
+
+    def into(self, found: dict[str, LiveRule], profile: Mapping[str, Any]) -> None:
+        """Add those that this profile may be let in by."""
+        for live in self.always:
+            found[live.generation] = live
+        for name, by_value in self.keyed.items():
+            for value in values_at(profile, name):
+                for live in by_value.get(value, ()):
+                    found[live.generation] = live
 
 
 @dataclass(slots=True)
 class _ProjectRules:
-    by_path: dict[str, list[LiveRule]] = field(default_factory=lambda: defaultdict(list))
-    all: list[LiveRule] = field(default_factory=list)
+    by_path: dict[str, _Rules] = field(default_factory=lambda: defaultdict(_Rules))
+    all: _Rules = field(default_factory=_Rules)
 
 
 @dataclass(slots=True)
@@ -56,18 +93,35 @@ class LiveRules:
     """The generations in place of static cohorts that rules look into, with the numbers of their cohorts."""
     _projects: dict[str, _ProjectRules] = field(default_factory=dict)
 
-    def touched(self, project_id: str, changed: frozenset[str] | None) -> list[LiveRule]:
-        """The rules that a change of these document paths can decide anew; None means that anything may differ."""
+    def may_touch(self, project_id: str, changed: frozenset[str] | None) -> bool:
+        """Whether a change of these document paths can decide any rule anew; None means that anything may differ."""
         project = self._projects.get(project_id)
         if project is None:
-            return []
-        if changed is None:
-            return project.all
+            return False
+        return changed is None or any(watched_path(path) in project.by_path for path in changed)
+
+    def touched(
+        self, profile: Mapping[str, Any], changed: frozenset[str] | None, generations: Iterable[str]
+    ) -> Collection[LiveRule]:
+        """The rules to ask about a profile in which these document paths changed; `generations` are those of its rows.
+
+        Beside the rules that it is a member by, those whose key it has: by no other can it enter.
+        """
+        project = self._projects.get(profile["project_id"])
+        if project is None:
+            return ()
         found: dict[str, LiveRule] = {}
-        for path in changed:
-            for rule in project.by_path.get(watched_path(path), ()):
-                found[rule.generation] = rule
-        return list(found.values())
+        paths = None if changed is None else {watched_path(path) for path in changed}
+        if paths is None:
+            project.all.into(found, profile)
+        for path in paths or ():
+            if (rules := project.by_path.get(path)) is not None:
+                rules.into(found, profile)
+        for generation in generations:
+            live = self.by_generation.get(generation)
+            if live is not None and (paths is None or not live.paths.isdisjoint(paths)):
+                found[generation] = live
+        return found.values()
 
     @property
     def filling(self) -> list[LiveRule]:
@@ -85,19 +139,14 @@ class LiveRules:
         return [live for live in self.in_place if live.rule is not None and live.rule.time_dependent]
 
     def add(self, live: LiveRule) -> None:
-        """Index one rule by the paths whose change can flip it.
-
-        Those are the fields of its own and of the cohorts that it names; each of their parts as a whole, since a part
-        that comes or goes changes all its fields; the parts that a scope asks for; and membership in static cohorts.
-        """
+        """Index one rule by the paths whose change can flip it, and by its key."""
         self.by_generation[live.generation] = live
         if live.rule is None:
             return
         project = self._projects.setdefault(live.project_id, _ProjectRules())
-        project.all.append(live)
-        parts = {name.partition(".")[0] for name in live.rule.watched}
-        for path in {*live.rule.watched, *parts, *([TOUCHED] if live.rule.looked_up else [])}:
-            project.by_path[path].append(live)
+        project.all.add(live)
+        for path in live.paths:
+            project.by_path[path].add(live)
 
 
 def watched_path(path: str) -> str:
@@ -141,6 +190,8 @@ async def read_live_rules(snapshot: Snapshot, before: LiveRules) -> LiveRules:
                     is_filling=place == "filling",
                     rule=rule,
                     matches=compile_rule(rule) if rule else _nobody,
+                    # Beside a run a "no" is written as well, so nobody may be passed over.
+                    key=key_of(rule) if rule and place == "active" else None,
                     evaluated_at=generation.now,
                     placed_at=generation.placed_at,
                 )

@@ -1,21 +1,25 @@
 """The change stream of `profiles`, read ahead: while one batch is applied the next one gathers."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+import threading
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
 from bson import ObjectId
-from motor.motor_asyncio import AsyncIOMotorChangeStream
-from pymongo.errors import OperationFailure
+from pymongo.change_stream import ChangeStream
+from pymongo.collection import Collection
+from pymongo.errors import OperationFailure, PyMongoError
 
 from muster.records.documents import Profile
 
 READ_AHEAD = 10_000  # events; a full queue holds the reader back, and the oplog keeps the rest
 AWAIT_MS = 500
+ENDS_WITHIN = 2.0  # seconds that we wait for the reader; it may hang as long as MongoDB does not answer
 
 # Codes after which a stream cannot go on where it was, and what to tell people.
 _ENDS_THE_STREAM: Mapping[int, str] = {
@@ -68,90 +72,115 @@ class Event:
 class Stream:
     """Open as a context manager. `token` is the position after everything handed out, also on a quiet stream.
 
-    `stages` are those that choose which events come in.
+    `stages` are those that choose which events come in. A thread of its own reads with PyMongo: to ask Motor for every
+    single event costs more than to apply it.
     """
 
     def __init__(self, token: Mapping[str, Any] | None, stages: Sequence[Mapping[str, Any]] = ()) -> None:
         self.token = token
         self._pipeline = [*stages, *_PROJECTION]
-        self._queue: asyncio.Queue[Event | Mapping[str, Any] | BaseException] = asyncio.Queue(READ_AHEAD)
-        self._reader: asyncio.Task[None] | None = None
-        self._changes: AsyncIOMotorChangeStream[dict[str, Any]] | None = None
+        self._items: deque[Item] = deque()
+        self._room = threading.Condition()
+        self._stopping = False
+        self._arrived = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._reader: threading.Thread | None = None
 
     async def __aenter__(self) -> Self:
-        self._changes = Profile.get_motor_collection().watch(
-            self._pipeline, resume_after=self.token, max_await_time_ms=AWAIT_MS
-        )
-        first = await self._next(self._changes)  # opens the stream: from here on nothing is missed
-        if first is not None:
-            await self._queue.put(_event(first))
-        elif self.token is None:
-            self.token = self._changes.resume_token
-        self._reader = asyncio.create_task(self._read(self._changes))
+        changes = await asyncio.to_thread(self._open)
+        self._reader = threading.Thread(target=self._read, args=(changes,), name="change stream", daemon=True)
+        self._reader.start()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        with self._room:
+            self._stopping = True
+            self._room.notify()
         if self._reader is not None:
-            self._reader.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._reader
-        if self._changes is not None:
-            await self._changes.close()
+            await asyncio.shield(asyncio.to_thread(self._reader.join, ENDS_WITHIN))
 
     async def events(self, limit: int, *, wait: float) -> list[Event]:
         """What has come in, at most `limit`; none when nothing comes within `wait` seconds.
 
         Raises what ended the stream, after everything before it was handed out.
         """
-        events: list[Event] = []
         with suppress(TimeoutError):
             async with asyncio.timeout(wait):  # up to Python 3.11 `wait_for` may swallow a cancellation
-                item = await self._queue.get()
-            self._take(item, events)
-        while events and len(events) < limit and not self._queue.empty():
-            self._take(self._queue.get_nowait(), events)
+                await self._arrived.wait()
+        events: list[Event] = []
+        with self._room:
+            while self._items and len(events) < limit:
+                match self._items[0]:
+                    case Event() as event:
+                        self.token = event.token
+                        events.append(event)
+                    case BaseException() as error:
+                        if events:
+                            break  # first what came before it
+                        raise error
+                    case token:
+                        self.token = token
+                self._items.popleft()
+            if not self._items:
+                self._arrived.clear()
+            self._room.notify()
         return events
 
-    def _take(self, item: Event | Mapping[str, Any] | BaseException, into: list[Event]) -> None:
-        match item:
-            case Event():
-                self.token = item.token
-                into.append(item)
-            case BaseException() if into:
-                self._queue.put_nowait(item)  # first what came before it
-            case BaseException():
-                raise item
-            case _:
-                self.token = item
+    def _open(self) -> "ChangeStream[dict[str, Any]]":
+        """From here on nothing is missed."""
+        collection: Collection[dict[str, Any]] = Profile.get_motor_collection().delegate
+        with _telling():
+            changes = collection.watch(self._pipeline, resume_after=self.token, max_await_time_ms=AWAIT_MS)
+            first = changes.try_next()
+        if first is not None:
+            self._put(_event(first))
+        elif self.token is None:
+            self.token = changes.resume_token
+        return changes
 
-    @staticmethod
-    async def _next(changes: "AsyncIOMotorChangeStream[dict[str, Any]]") -> Mapping[str, Any] | None:
-        try:
-            document: Mapping[str, Any] | None = await changes.try_next()
-        except OperationFailure as error:
-            reason = _ENDS_THE_STREAM.get(error.code or 0)
-            if reason is None:
-                raise
-            raise StreamEnded(reason) from error
-        return document
-
-    async def _read(self, changes: "AsyncIOMotorChangeStream[dict[str, Any]]") -> None:
+    def _read(self, changes: "ChangeStream[dict[str, Any]]") -> None:
         idle: Mapping[str, Any] | None = None
         try:
-            while True:
-                document = await self._next(changes)
+            while not self._stopping:
+                with _telling():
+                    document = changes.try_next()
                 if document is not None:
-                    await self._queue.put(_event(document))
-                elif changes.resume_token != idle:
+                    self._put(_event(document))
+                elif changes.resume_token is not None and changes.resume_token != idle:
                     idle = changes.resume_token
-                    if idle is not None:
-                        await self._queue.put(idle)
-        except asyncio.CancelledError:
+                    self._put(idle)
+        except BaseException as error:  # noqa: BLE001  handed to the consumer, in its place among the events
+            self._put(error)
+        finally:
+            with suppress(PyMongoError):
+                changes.close()
+
+    def _put(self, item: "Item") -> None:
+        with self._room:
+            while len(self._items) >= READ_AHEAD and not self._stopping:
+                self._room.wait()
+            if self._stopping:
+                return
+            self._items.append(item)
+            if len(self._items) == 1:
+                self._loop.call_soon_threadsafe(self._arrived.set)
+
+
+Item = Event | Mapping[str, Any] | BaseException
+
+
+@contextmanager
+def _telling() -> Iterator[None]:
+    """Tell an error that ends the stream from those after which it can be opened again where it was."""
+    try:
+        yield
+    except OperationFailure as error:
+        reason = _ENDS_THE_STREAM.get(error.code or 0)
+        if reason is None:
             raise
-        except BaseException as error:  # noqa: BLE001  handed to the consumer, in its place in the queue
-            await self._queue.put(error)
+        raise StreamEnded(reason) from error
 
 
 def _event(document: Mapping[str, Any]) -> Event:

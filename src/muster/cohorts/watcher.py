@@ -171,22 +171,18 @@ class Watcher:
     async def _pending(
         self, changed: Mapping[ObjectId, frozenset[str] | None], snapshot: Snapshot
     ) -> dict[ObjectId, Pending]:
-        """What these profiles are at the snapshot, and the rules that their changes touch."""
-        worth_reading = [
-            profile for profile, paths in changed.items() if paths is None or changes_a_rule_could_see(paths)
-        ]
+        """What these profiles are at the snapshot, where their changes touch a rule."""
+        seen = {profile: paths and changes_a_rule_could_see(paths) for profile, paths in changed.items()}
+        worth_reading = [profile for profile, paths in seen.items() if paths is None or paths]
         found = {profile["_id"]: profile async for profile in _profiles(worth_reading, snapshot)}
         pending: dict[ObjectId, Pending] = {}
         for profile_id in worth_reading:
-            profile = found.get(profile_id)
+            profile, paths = found.get(profile_id), seen[profile_id]
             if profile is None:
-                pending[profile_id] = Pending(None, (), Cause.RECORD)
-                continue
-            paths = changed[profile_id]
-            seen = None if paths is None else changes_a_rule_could_see(paths)
-            if rules := self.live.touched(profile["project_id"], seen):
-                by_hand = seen == frozenset({TOUCHED})  # only its membership in a static cohort changed
-                pending[profile_id] = Pending(profile, rules, Cause.MANUAL if by_hand else Cause.RECORD)
+                pending[profile_id] = Pending(None, Cause.RECORD)
+            elif self.live.may_touch(profile["project_id"], paths):
+                by_hand = paths == frozenset({TOUCHED})  # only its membership in a static cohort changed
+                pending[profile_id] = Pending(profile, Cause.MANUAL if by_hand else Cause.RECORD, paths)
         return pending
 
     async def _settle(
@@ -267,7 +263,7 @@ class Watcher:
         rules = [rule for each in found.generations if (rule := self.live.by_generation.get(each))]
         ours = [profile for profile in found.profiles if self.part.holds(profile)]
         profiles = {profile["_id"]: profile async for profile in _profiles(ours, snapshot)}
-        return {profile: Pending(profiles.get(profile), rules, Cause.TIME) for profile in ours}
+        return {profile: Pending(profiles.get(profile), Cause.TIME, rules=rules) for profile in ours}
 
     async def _evaluate_everything(self, stream: Stream, reason: str) -> None:
         """What happened is unknown, so compare every cohort with its rule; the stream is open and misses nothing more.
@@ -309,7 +305,8 @@ class Watcher:
             left = len(part) < len(ours)
             found = {profile["_id"]: profile async for profile in _profiles(part, snapshot)}
             return {
-                profile: Pending(found.get(profile), (current,) if profile in found else (), cause) for profile in part
+                profile: Pending(found.get(profile), cause, rules=(current,) if profile in found else ())
+                for profile in part
             }
 
         while left:

@@ -8,6 +8,7 @@ What a rule means is decided by `oracle`; everything else must agree with it.
 from muster.rules.explaining import Explanation, explain
 from muster.rules.fields import PARTS, FieldType, Registry
 from muster.rules.functions import Function, FunctionError, known_functions
+from muster.rules.keys import Key, key_of, values_at
 from muster.rules.oracle import IN_COHORTS, oracle
 from muster.rules.planning import Piece, Plan, plan_rule
 from muster.rules.predicates import compile_rule
@@ -22,6 +23,7 @@ __all__ = [
     "FieldType",
     "Function",
     "FunctionError",
+    "Key",
     "Piece",
     "Plan",
     "Problem",
@@ -34,9 +36,11 @@ __all__ = [
     "compile_rule",
     "explain",
     "intervals",
+    "key_of",
     "known_functions",
     "oracle",
     "plan_rule",
     "read_rule",
     "turned_between",
+    "values_at",
 ]

@@ -96,6 +96,7 @@ def _resources(settings: Settings) -> Any:
         async with open_resources(settings) as resources:
             app.state.resources = resources
             health.CHECKS.update(_checks(resources))
+            health.MEASURES[:] = [slices.measure]
             yield
 
     return lifespan

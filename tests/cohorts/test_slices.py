@@ -5,6 +5,7 @@ import random
 from contextlib import AsyncExitStack, suppress
 from typing import Self
 
+import httpx
 import pytest
 from bson import ObjectId
 
@@ -110,3 +111,19 @@ async def test_a_stalled_watcher_of_another_division_commits_nothing(workspace: 
     assert await slices._take(Slice(0, 2), "new") is not None
     with pytest.raises(watcher.LeaseLost):
         await watcher.Watcher(stale).follow()
+
+
+async def test_metrics_tell_how_far_behind_watchers_are(workspace: Workspace, client: httpx.AsyncClient) -> None:
+    """Read from the database when somebody asks, and left out where it is not known yet."""
+    before = (await client.get("/metrics")).text
+    assert "muster_watcher_lag_seconds NaN" in before
+    async with Process("one", 1):
+        await workspace.cohort("lead.score > 50")
+        await workspace.put(ann={"lead": {"score": 80.0}})
+        await workspace.settles()
+
+        async def told() -> bool:
+            text = (await client.get("/metrics")).text
+            return "muster_watcher_events 1.0" in text and "muster_watcher_full_evaluations 1.0" in text
+
+        await until(told)

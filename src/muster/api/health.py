@@ -1,6 +1,7 @@
 """`/health/live`, `/health/ready`, `/metrics`, and what an error's `type` means: open to all."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Final
 
 import redis.exceptions
@@ -17,6 +18,10 @@ Check = Callable[[], Awaitable[dict[str, Any]]]
 
 CHECKS: Final[dict[str, Check]] = {}
 """Each says how something does, or raises what its driver raises. `muster.app` fills it."""
+
+
+MEASURES: Final[list[Callable[[], Awaitable[None]]]] = []
+"""Each brings metrics that are read from the database up to date, before they are shown. `muster.app` fills it."""
 
 
 @get("/health/live", opt=PUBLIC, security=PUBLIC_SECURITY, summary="Is the process alive?", tags=["health"])
@@ -46,10 +51,12 @@ async def ready() -> dict[str, Any]:
     security=PUBLIC_SECURITY,
     summary="Metrics for Prometheus",
     tags=["health"],
-    sync_to_thread=False,
 )
-def metrics() -> Response[bytes]:
-    """Counters and durations by route. Nothing in them is personal."""
+async def metrics() -> Response[bytes]:
+    """Counters and durations by route, and how the watcher does. Nothing in them is personal."""
+    for measure in MEASURES:
+        with suppress(PyMongoError):  # what this process counts itself is shown all the same
+            await measure()
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import structlog
 from bson import ObjectId
 from motor.motor_asyncio import AsyncIOMotorClientSession
+from prometheus_client import Gauge
 from pymongo.errors import PyMongoError
 
 from muster.cohorts.documents import RegistryVersion, WatchState
@@ -29,6 +30,14 @@ SILENT_AFTER = 30.0  # seconds without a sign of life that health reports
 
 _TAKES = "slices"  # counts takes: each writes it, so that those of two numbers of slices exclude each other
 _PROCESS = "watching:"
+
+_GAUGES = {
+    "lag_ms": Gauge("muster_watcher_lag_seconds", "From the newest applied change of a record to its memberships"),
+    "seen_seconds_ago": Gauge("muster_watcher_seen_seconds", "Since the last sign of life of the slowest slice"),
+    "ticked_seconds_ago": Gauge("muster_watcher_tick_seconds", "Since when cohorts over time have not seen it pass"),
+    "events": Gauge("muster_watcher_events", "Changes of records that were applied since the first start"),
+    "full_evaluations": Gauge("muster_watcher_full_evaluations", "How often everything was compared with its rule"),
+}
 
 log = structlog.get_logger(__name__)
 
@@ -168,6 +177,14 @@ async def standing() -> dict[str, Any]:
         "full_evaluations": sum(state.full_evaluations for state in states),
         "last_full_evaluation": latest.full_evaluation_reason,
     }
+
+
+async def measure() -> None:
+    """How the watchers do, for Prometheus."""
+    found = await standing()
+    for name, gauge in _GAUGES.items():
+        value = found.get(name)
+        gauge.set(float("nan") if value is None else value / 1000 if name == "lag_ms" else value)
 
 
 def _ticked_ago(states: list[WatchState]) -> float | None:

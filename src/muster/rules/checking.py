@@ -37,6 +37,7 @@ from muster.rules.conditions import (
     any_of,
 )
 from muster.rules.fields import FieldType
+from muster.rules.needs import truth_needs
 from muster.rules.operands import (
     Defaulted,
     Literal,
@@ -132,6 +133,7 @@ class Checker(OperandReader):
             self._reason(node),
             self.syntax.span(node),
             turns_in(node) if names.anchors else (),
+            truth_needs(node, self.field),
         )
 
     def warn(self, node: Node, detail: str, suggestion: str | None = None) -> None:

@@ -191,6 +191,7 @@ class Computed:
     reason: str
     span: Span
     turns: tuple[Turn, ...] = ()  # what of the clock it looks at
+    needs: tuple[Field, ...] = ()  # without a value of each it does not hold
 
 
 Logic = And | Or | Not

@@ -1,20 +1,23 @@
 """How a rule runs: what MongoDB's filter decides, and what Python checks over what the filter lets through.
 
 The filter may let through too much, never too little. So of an `and` any part may be pushed down; of an `or`, either
-something of every branch or nothing.
+something of every branch or nothing. Of a part that only Python can decide, this much: that the values are there
+without which it does not hold.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 from zoneinfo import ZoneInfo
 
+from muster.rules.access import AccessPath, access_paths
 from muster.rules.capabilities import ability
 from muster.rules.conditions import (
     And,
+    Compare,
     Condition,
     Constant,
     InCohort,
@@ -28,6 +31,7 @@ from muster.rules.conditions import (
     pushed_in,
     simplified,
 )
+from muster.rules.needs import needs_of
 from muster.rules.nesting import written_out
 from muster.rules.oracle import IN_COHORTS, Predicate, start_of_day
 from muster.rules.predicates import to_predicate
@@ -85,12 +89,21 @@ class Plan:
             return nothing()
         parts = scope_filter(self.rule.required_parts)
         if self.pushed is not None:
-            moments = {"now": now, "today": start_of_day(now, ZoneInfo(self.rule.time_zone))}
-            pushed = to_filter(self.pushed, moments, self.members)
+            pushed = self.filter_of(self.pushed, now)
             parts += pushed["$and"] if isinstance(self.pushed, And) else [pushed]
         if not parts:
             return everything()
         return parts[0] if len(parts) == 1 else {"$and": parts}
+
+    def filter_of(self, condition: Condition, now: datetime) -> Filter:
+        """The filter for something that is pushed down, alone, at an aware `now`."""
+        moments = {"now": now, "today": start_of_day(now, ZoneInfo(self.rule.time_zone))}
+        return to_filter(condition, moments, self.members)
+
+    @cached_property
+    def access_paths(self) -> tuple[AccessPath, ...]:
+        """The ways to all that the filter lets through by indexes on fields, where there are such indexes."""
+        return () if self.pushed is None else access_paths(self.pushed)
 
     def accepts(self, profile: Mapping[str, Any], now: datetime) -> bool:
         """Whether the residual holds for a profile that passed the filter. True when there is no residual."""
@@ -123,12 +136,12 @@ def plan_rule(rule: Rule, large: AbstractSet[str] = frozenset()) -> Plan:
     condition = simplified(pushed_in(written_out(rule.condition, large)))
     if rule.always is not None:
         condition = Constant(rule.always, rule.condition.span)
-    pushed, remaining = _pushed(condition), _remaining(condition)
+    pushed, remaining = _let_through(condition), _remaining(condition)
     if isinstance(condition, Constant):
         pushed, remaining = (None if condition.value else condition), None
     strategy: Literal["mongodb", "hybrid", "python"] = "mongodb"
     if remaining is not None:
-        strategy = "python" if pushed is None else "hybrid"
+        strategy = "python" if _decided(condition) is None else "hybrid"
     return Plan(rule, strategy, tuple(_pieces(rule, condition)), pushed, remaining)
 
 
@@ -136,17 +149,41 @@ def _is_exact(condition: Condition) -> bool:
     return all(ability(leaf).where == "mongodb" for leaf in leaves(condition))
 
 
-def _pushed(condition: Condition) -> Condition | None:
+def _decided(condition: Condition) -> Condition | None:
     """What MongoDB can decide of a condition: true wherever the condition is; None where that says nothing."""
     if _is_exact(condition):
         return condition
-    if not isinstance(condition, (And, Or)):
-        return None
-    parts = [_pushed(part) for part in condition.parts]
+    return _joined(condition, _decided) if isinstance(condition, (And, Or)) else None
+
+
+def _let_through(condition: Condition) -> Condition | None:
+    """The same, and that there are the values which the rest needs."""
+    if _is_exact(condition):
+        return condition
+    if isinstance(condition, (And, Or)):
+        return _joined(condition, _let_through)
+    there: list[Condition] = [Compare("!=", field, None, condition.span) for field in needs_of(condition)]
+    return all_of(there, condition.span, derived=True) if there else None
+
+
+def _joined(condition: And | Or, of: Callable[[Condition], Condition | None]) -> Condition | None:
+    parts = [of(part) for part in condition.parts]
     known = [part for part in parts if part is not None]
     if isinstance(condition, Or):
         return any_of(known, condition.span) if len(known) == len(parts) else None
-    return all_of(known, condition.span) if known else None
+    return all_of(_without_repetition(known), condition.span) if known else None
+
+
+def _without_repetition(parts: list[Condition]) -> list[Condition]:
+    """The parts of an `and`, without asking whether there is a value where another part asks for more."""
+    flat = [each for part in parts for each in (part.parts if isinstance(part, And) else (part,))]
+    needed = {field for each in flat for field in needs_of(each)}
+    kept = [each for each in flat if not (_asks_for_a_value(each) and each.field in needed)]
+    return list({replace(each, span=flat[0].span): each for each in kept}.values())
+
+
+def _asks_for_a_value(condition: Condition) -> TypeGuard[Compare]:
+    return isinstance(condition, Compare) and condition.operator == "!=" and condition.value is None
 
 
 def _remaining(condition: Condition) -> Condition | None:
@@ -182,7 +219,7 @@ def _with_spoilers(condition: Condition, spoiler: Leaf | None) -> list[tuple[Lea
         case And(parts=parts):
             return [found for part in parts for found in _with_spoilers(part, spoiler)]
         case Or(parts=parts):
-            blocking = next((part for part in parts if _pushed(part) is None), None)
+            blocking = next((part for part in parts if _decided(part) is None), None)
             if blocking is not None:
                 spoiler = next(leaf for leaf in leaves(blocking) if ability(leaf).where == "python")
             return [found for part in parts for found in _with_spoilers(part, spoiler)]

@@ -64,6 +64,12 @@ def media_type(request: Request[Any, Any, Any]) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
+async def disconnected(request: Request[Any, Any, Any]) -> None:
+    """Return when the client has gone away. The body must have been read: nothing else comes after it."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
 def refuse_other_media(request: Request[Any, Any, Any]) -> None:
     """Refuse a body of a type that the route does not read. By default a route reads JSON, also when none is named."""
     if request.method in {"GET", "HEAD", "OPTIONS"}:

@@ -3,18 +3,18 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from datetime import datetime
 from operator import attrgetter
 from typing import Any, Self
 
-from bson import ObjectId
 from pymongo.errors import BulkWriteError
 
 from muster.cohorts.changes import cause_of, write_difference
 from muster.cohorts.documents import Cohort, Membership, Run, RunState, generation_id
 from muster.cohorts.generations import Filled, begin, filling_of, give_up, put_in_place, row, server_time
 from muster.cohorts.graph import read_stored
-from muster.cohorts.scans import BATCH, Scan, listed, matching, planned
+from muster.cohorts.scans import BATCH, Scan, in_batches, listed, matching, planned
 from muster.cohorts.snapshot import Snapshot, open_snapshot
 from muster.records.service import registry
 
@@ -89,11 +89,11 @@ async def _fill(
     generation = generation_id(cohort.id, filling.number)
     matched, were_members = 0, len(before)
     reported = 0.0
-    async with _Inserts() as inserts:
+    async with _Inserts() as inserts, aclosing(batches):
         async for profiles in batches:
             rows = []
             for profile in sorted(profiles, key=_BYTES):
-                since = before.pop(profile, None) if before else None
+                since = before.pop(profile.binary, None) if before else None
                 entered_at, why = since or (now, cause_of(cause))
                 rows.append(
                     row(generation, profile, is_member=True, entered_at=entered_at, cause=why, as_of=snapshot.as_of)
@@ -153,14 +153,24 @@ async def _insert(rows: list[dict[str, Any]]) -> None:
             )
 
 
-async def _members_before(cohort: Cohort, snapshot: Snapshot) -> dict[ObjectId, tuple[datetime, str]]:
-    """Since when and why each present member is one, so that those who stay keep it."""
+async def _members_before(cohort: Cohort, snapshot: Snapshot) -> dict[bytes, tuple[datetime, str]]:
+    """Since when and why each present member is one, by the bytes of its id, so that those who stay keep it.
+
+    A million of them take a hundred megabytes, and hardly more where many entered at one moment.
+    """
     if cohort.active is None:
         return {}
     rows = Membership.get_motor_collection().find(
         {"generation": generation_id(cohort.id, cohort.active.number), "in": True},
         {"_id": 0, "profile": 1, "entered_at": 1, "cause": 1},
         session=snapshot.session,
-        batch_size=10 * BATCH,
+        batch_size=BATCH,
     )
-    return {found["profile"]: (found["entered_at"], found["cause"]) async for found in rows}
+    before: dict[bytes, tuple[datetime, str]] = {}
+    alike: dict[tuple[datetime, str], tuple[datetime, str]] = {}
+    async with aclosing(in_batches(rows, BATCH)) as batches:
+        async for found in batches:
+            for each in found:
+                since = each["entered_at"], each["cause"]
+                before[each["profile"].binary] = alike.setdefault(since, since)
+    return before

@@ -1,27 +1,33 @@
 """Looking at a rule before it is a cohort: is it right, how would it run, how many match, and who."""
 
+import asyncio
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from bson import ObjectId
-from pymongo.errors import ExecutionTimeout
+from pymongo.errors import ExecutionTimeout, OperationFailure
 
 from muster.cohorts.graph import inner_rules, read_inner
-from muster.cohorts.scans import filter_for, planned, reading_order
+from muster.cohorts.reading import Hint, hint_for
+from muster.cohorts.scans import accepted, filter_for, in_batches, planned
 from muster.cohorts.schemas import CheckOut, PieceOut, PlanOut, PreviewIn, PreviewOut, RuleIn, RuleSource
 from muster.cohorts.service import read_for
+from muster.cohorts.stopping import Mark, end_with, was_ended
+from muster.errors import Conflict
 from muster.projects.service import project_of
 from muster.records.documents import Profile
 from muster.records.registry import registry
 from muster.rules import PARTS, Plan, Registry, Rule, RuleError, cohorts_in, plan_rule, read_rule
 
-COUNT_WITHIN_MS = 5_000
-LOOK_FOR = 2.0  # seconds that Python looks at candidates before it says "at least"
+WITHIN_MS = 3_000  # that MongoDB reads; then what was found until then is said to be "at least"
+LOOK_FOR = 2.0  # seconds that Python looks at candidates before it says so
 BATCH = 500
+FEW = 500  # matches among which a sample is taken
 
 
 async def check(owner: str, body: RuleIn) -> CheckOut:
@@ -67,26 +73,55 @@ def checked(
     )
 
 
-async def preview(owner: str, body: PreviewIn) -> PreviewOut:
-    """How many profiles match a rule now, and a few of them; nothing is stored. Raises RuleError."""
+async def preview(owner: str, body: PreviewIn, disconnected: Awaitable[None] | None = None) -> PreviewOut:
+    """How many profiles match a rule now, and a few of them; nothing is stored.
+
+    Its queries end when the client is gone (`disconnected`), or when a later preview of the owner has the same key, in
+    whichever process. Raises RuleError, and Conflict for a preview that was given up.
+    """
+    mark = Mark.of(owner, body.key)
+    work = asyncio.create_task(_preview(owner, body, mark))
+    superseded = _take_place(mark)
+    gone: asyncio.Future[None] = asyncio.ensure_future(disconnected or asyncio.Future())
+    reasons: set[asyncio.Future[Any]] = {work, superseded, gone}
+    try:
+        await asyncio.wait(reasons, return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            return work.result()
+    except OperationFailure as error:
+        if not was_ended(error):
+            raise
+    finally:
+        await end_with(work, mark)
+        gone.cancel()
+        if mark.key is not None and _latest.get(mark.key) is superseded:
+            del _latest[mark.key]
+    raise Conflict("This preview was given up: a later one with the same key took its place, or nobody waits for it.")
+
+
+_latest: dict[str, "asyncio.Future[None]"] = {}  # by key, the preview of this process that is not superseded
+
+
+def _take_place(mark: Mark) -> "asyncio.Future[None]":
+    """Supersede the preview with the same key; what is returned is done when that happens to this one."""
+    mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    if mark.key is not None:
+        older = _latest.get(mark.key)
+        if older is not None and not older.done():
+            older.set_result(None)
+        _latest[mark.key] = mine
+    return mine
+
+
+async def _preview(owner: str, body: PreviewIn, mark: Mark) -> PreviewOut:
     started = time.perf_counter()
+    await mark.end_older()
     project = await project_of(owner, body.project_id)
     plan = await planned(await read_for(project, body.rule))
     now = datetime.now(UTC)
-    find = _Find(filter_for(project.id, plan, now), await reading_order(project.id))
-    if plan.residual is not None:
-        count, exact, ids = await _look(find, plan, now, body.sample)
-        sample = await _sample(_Find({"_id": {"$in": ids}}, None), body.sample)
-    else:
-        try:
-            options: dict[str, Any] = {"hint": find.hint} if find.hint else {}
-            count = await Profile.get_motor_collection().count_documents(
-                find.filter, maxTimeMS=COUNT_WITHIN_MS, **options
-            )
-            exact = True
-        except ExecutionTimeout:
-            count, exact, _ = await _look(find, plan, now, 0)
-        sample = await _sample(find, body.sample)
+    find = _Find(filter_for(project.id, plan, now), await hint_for(project.id, plan, now), mark)
+    count, exact, ids = await (_count if plan.residual is None else _look)(find, plan, now)
+    sample = await _sample(ids[: body.sample])
     elapsed_ms = round((time.perf_counter() - started) * 1000, 1)
     return PreviewOut(count=count, exact=exact, sample=sample, plan=plan_out(plan, now), elapsed_ms=elapsed_ms)
 
@@ -96,35 +131,64 @@ class _Find:
     """Which profiles to look at, and how MongoDB shall read them."""
 
     filter: Mapping[str, Any]
-    hint: list[tuple[str, int]] | None
+    hint: Hint
+    mark: Mark
 
-    def cursor(self, projection: Mapping[str, int]) -> Any:
-        found = Profile.get_motor_collection().find(self.filter, projection, batch_size=BATCH)
+    def cursor(self, projection: Mapping[str, int], batch: int = BATCH) -> Any:
+        found = Profile.get_motor_collection().find(
+            self.filter, projection, batch_size=batch, comment=self.mark.comment, max_time_ms=WITHIN_MS
+        )
         return found.hint(self.hint) if self.hint else found
 
+    async def count(self) -> int:
+        hint: dict[str, Any] = {} if self.hint is None else {"hint": self.hint}
+        found: int = await Profile.get_motor_collection().count_documents(
+            self.filter, maxTimeMS=WITHIN_MS, comment=self.mark.comment, **hint
+        )
+        return found
 
-async def _look(find: _Find, plan: Plan, now: datetime, sample: int) -> tuple[int, bool, list[ObjectId]]:
-    """Count one by one until done or out of time: (count, whether it is exact, a few ids)."""
+
+async def _count(find: _Find, plan: Plan, now: datetime) -> tuple[int, bool, list[ObjectId]]:
+    """What MongoDB decides alone: how many match, whether that is exact, and the ids of a few.
+
+    The first few are found at once where many match. Where few do, all were read to find them, and they are all.
+    """
+    try:
+        first = [profile["_id"] for profile in await find.cursor({"_id": 1}, FEW + 1).limit(FEW).to_list(FEW)]
+    except ExecutionTimeout:
+        return 0, False, []
+    if len(first) < FEW:
+        return len(first), True, first
+    try:
+        return await find.count(), True, first
+    except ExecutionTimeout:
+        return await _look(find, plan, now)
+
+
+async def _look(find: _Find, plan: Plan, now: datetime) -> tuple[int, bool, list[ObjectId]]:
+    """The same where Python decides: one by one until done or out of time."""
     deadline = time.monotonic() + LOOK_FOR
-    cursor = find.cursor({"_id": 1, **plan.projection})
     count = 0
     ids: list[ObjectId] = []
-    while profiles := await cursor.to_list(BATCH):
-        for profile in profiles:
-            if plan.residual is None or plan.accepts(profile, now):
-                count += 1
-                if len(ids) < sample:
-                    ids.append(profile["_id"])
-        if time.monotonic() > deadline:
-            return count, False, ids
+    try:
+        async with aclosing(in_batches(find.cursor({"_id": 1, **plan.projection}), BATCH)) as batches:
+            async for profiles in batches:
+                found = await accepted(plan, profiles, now)
+                count += len(found)
+                ids += found[: FEW - len(ids)]
+                if time.monotonic() > deadline:
+                    return count, False, ids
+    except ExecutionTimeout:
+        return count, False, ids
     return count, True, ids
 
 
-async def _sample(find: _Find, limit: int) -> list[dict[str, Any]]:
-    """A few profiles as `GET /v1/profiles/{pii_id}` shows them, but for the cohorts they are in."""
-    if limit == 0:
+async def _sample(ids: Sequence[ObjectId]) -> list[dict[str, Any]]:
+    """Profiles as `GET /v1/profiles/{pii_id}` shows them, but for the cohorts they are in."""
+    if not ids:
         return []
-    found = await find.cursor({"pii_id": 1, "rev": 1, **dict.fromkeys(PARTS, 1)}).limit(limit).to_list(limit)
+    shown = {"pii_id": 1, "rev": 1, **dict.fromkeys(PARTS, 1)}
+    found = await Profile.get_motor_collection().find({"_id": {"$in": list(ids)}}, shown).to_list(len(ids))
     return [
         {"pii_id": profile["pii_id"], **{part: profile.get(part) for part in PARTS}, "rev": profile["rev"]}
         for profile in found

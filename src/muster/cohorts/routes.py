@@ -11,6 +11,7 @@ from litestar.status_codes import HTTP_200_OK, HTTP_201_CREATED, HTTP_202_ACCEPT
 
 from muster.api.etags import etag, expected_revs, not_modified
 from muster.api.paging import DEFAULT_LIMIT, Cursor, Limit, Page
+from muster.api.requests import disconnected
 from muster.cohorts import by_hand, explanations, history_routes, member_routes, members, past, previews, service
 from muster.cohorts.documents import Cohort, Kind
 from muster.cohorts.history_routes import moment
@@ -180,9 +181,13 @@ async def check_rule(owner: NamedDependency[str], data: JSONBody[RuleIn]) -> Che
 
 
 @post("/v1/rules/preview", status_code=HTTP_200_OK, summary="Preview a rule", tags=["rules"])
-async def preview_rule(owner: NamedDependency[str], data: JSONBody[PreviewIn]) -> PreviewOut:
-    """How many profiles match now, and a few of them; nothing is stored."""
-    return await previews.preview(owner, data)
+async def preview_rule(request: AnyRequest, owner: NamedDependency[str], data: JSONBody[PreviewIn]) -> PreviewOut:
+    """How many profiles match now, and a few of them; nothing is stored.
+
+    With a `key`, a later preview with the same key ends this one, which answers 409 then. A client that goes away ends
+    it, too.
+    """
+    return await previews.preview(owner, data, disconnected(request))
 
 
 @get("/v1/rules/functions", summary="List the functions of rules", tags=["rules"])

@@ -1,7 +1,9 @@
 """Streams of the profiles that a plan matches, or that a list names, as of one moment; memory stays bounded."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,20 +12,17 @@ from bson import ObjectId
 from motor.motor_asyncio import AsyncIOMotorClientSession
 
 from muster.cohorts.documents import Cohort, Membership, generation_id
+from muster.cohorts.reading import hint_for
 from muster.cohorts.snapshot import Snapshot
 from muster.records.documents import Profile
 from muster.rules import Plan, Rule, plan_rule
 
 MOST_PASSED_ALONG = 100_000  # ids of a static cohort in one filter: two megabytes of the sixteen that MongoDB takes
 BATCH = 5_000  # profiles read, and rows written, at once: more are no faster
-RESIDUAL_BATCH = 500  # profiles that Python decides between two chances for others in this process
+LONGEST_BREATH = 0.01  # seconds that Python decides before others in this process have their turn
+BETWEEN_LOOKS_AT_THE_CLOCK = 50  # profiles
 
-# The planner's only choice for a project is its index on ids, which fetches document by document. Reading the
-# collection from end to end is two to four times faster as soon as the project holds a fair part of it.
-WORTH_A_FULL_READ = 0.3
-SHARE_SAMPLE = 40
-
-Batches = AsyncIterator[list[ObjectId]]
+Batches = AsyncGenerator[list[ObjectId], None]
 
 
 @dataclass(slots=True)
@@ -53,25 +52,49 @@ async def _members(generation: str, session: AsyncIOMotorClientSession | None) -
 
 
 async def matching(project_id: str, plan: Plan, snapshot: Snapshot, now: datetime, scan: Scan | None = None) -> Batches:
-    """The ids of the profiles that a plan matches, in batches."""
+    """The ids of the profiles that a plan matches, in batches; the next is read while the caller has one.
+
+    The snapshot's session is for this stream until its end.
+    """
     scan = scan or Scan()
     projection = {"_id": 1} if plan.residual is None else {"_id": 1, **plan.projection}
     cursor = Profile.get_motor_collection().find(
         filter_for(project_id, plan, now), projection, session=snapshot.session, batch_size=BATCH
     )
-    if (hint := await reading_order(project_id)) is not None:
+    if (hint := await hint_for(project_id, plan, now, snapshot.session)) is not None:
         cursor = cursor.hint(hint)
-    while profiles := await cursor.to_list(BATCH):
-        scan.scanned += len(profiles)
-        if plan.residual is None:
-            yield [profile["_id"] for profile in profiles]
-            continue
-        accepted: list[ObjectId] = []
-        for start in range(0, len(profiles), RESIDUAL_BATCH):
-            batch = profiles[start : start + RESIDUAL_BATCH]
-            accepted += [profile["_id"] for profile in batch if plan.accepts(profile, now)]
+    async with aclosing(in_batches(cursor, BATCH)) as batches:
+        async for profiles in batches:
+            scan.scanned += len(profiles)
+            yield await accepted(plan, profiles, now)
+
+
+async def in_batches(cursor: Any, size: int) -> AsyncGenerator[list[dict[str, Any]], None]:
+    """What a cursor finds, the next batch on its way while the caller has one."""
+    coming = asyncio.ensure_future(cursor.to_list(size))
+    try:
+        while found := await asyncio.shield(coming):
+            coming = asyncio.ensure_future(cursor.to_list(size))
+            yield found
+    finally:
+        await asyncio.wait({coming})  # a cursor is used by one thread at a time
+        coming.exception()
+        await cursor.close()
+
+
+async def accepted(plan: Plan, profiles: Sequence[Mapping[str, Any]], now: datetime) -> list[ObjectId]:
+    """The ids of those that Python lets in, too, of profiles that passed the filter of a plan."""
+    if plan.residual is None:
+        return [profile["_id"] for profile in profiles]
+    found: list[ObjectId] = []
+    breath = time.perf_counter()
+    for start in range(0, len(profiles), BETWEEN_LOOKS_AT_THE_CLOCK):
+        some = profiles[start : start + BETWEEN_LOOKS_AT_THE_CLOCK]
+        found += [profile["_id"] for profile in some if plan.accepts(profile, now)]
+        if time.perf_counter() - breath > LONGEST_BREATH:
             await asyncio.sleep(0)
-        yield accepted
+            breath = time.perf_counter()
+    return found
 
 
 async def listed(project_id: str, members: Sequence[str], snapshot: Snapshot, scan: Scan) -> Batches:
@@ -90,12 +113,3 @@ async def listed(project_id: str, members: Sequence[str], snapshot: Snapshot, sc
 def filter_for(project_id: str, plan: Plan, now: datetime) -> dict[str, Any]:
     """What MongoDB decides of a plan, within a project."""
     return {"$and": [{"project_id": project_id}, plan.match_at(now)]}
-
-
-async def reading_order(project_id: str) -> list[tuple[str, int]] | None:
-    """The hint to read all of `profiles` from end to end, where that is the quicker way; else None."""
-    sample = Profile.get_motor_collection().aggregate(
-        [{"$sample": {"size": SHARE_SAMPLE}}, {"$match": {"project_id": project_id}}, {"$count": "ours"}]
-    )
-    found = await sample.to_list(None)
-    return [("$natural", 1)] if found and found[0]["ours"] >= SHARE_SAMPLE * WORTH_A_FULL_READ else None

@@ -209,6 +209,10 @@ class PreviewIn(RuleIn):
     """A rule to try: how many match now, and a few of them."""
 
     sample: Annotated[int, Field(ge=0, le=100)] = 5
+    key: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = Field(
+        default=None,
+        description="What you choose for one editor: a later preview with the same key supersedes this one.",
+    )
 
 
 class PieceOut(BaseModel):

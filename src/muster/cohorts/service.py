@@ -27,7 +27,8 @@ from muster.cohorts.graph import (
     users_of,
 )
 from muster.cohorts.jobs import run_here_or_wait
-from muster.cohorts.scans import planned
+from muster.cohorts.reading import hint_for
+from muster.cohorts.scans import filter_for, planned
 from muster.cohorts.schemas import CohortIn, CohortPatch, RuleSource
 from muster.errors import Conflict, Invalid, NotFound, Problem
 from muster.jobs.documents import FINISHED, Job
@@ -335,8 +336,12 @@ async def _is_quick(cohort: Cohort, arguments: dict[str, Any]) -> bool:
     plan = await planned(read_stored(cohort.rule, await registry(cohort.project_id), inner))
     if plan.residual is None:
         return True
+    now = datetime.now(UTC)
+    hint = await hint_for(cohort.project_id, plan, now)
+    options: dict[str, Any] = {} if hint is None else {"hint": hint}
     candidates = await Profile.get_motor_collection().count_documents(
-        {"$and": [{"project_id": cohort.project_id}, plan.match_at(datetime.now(UTC))]},
+        filter_for(cohort.project_id, plan, now),
         limit=RESIDUAL_CANDIDATES_HERE + 1,
+        **options,
     )
     return candidates <= RESIDUAL_CANDIDATES_HERE

@@ -59,8 +59,8 @@ async def ready_fields() -> frozenset[str]:
 async def ensure_field_index(field: str, report: Report | None = None) -> bool:
     """Build the index on a registered field where there is none; whether it had to be built. Returns when it is ready.
 
-    Safe to call from several processes at once: they wait for the same build. One that nobody waits for any more goes on
-    by itself; `drop_field_index` ends it. Raises Conflict when there are as many indexes as there may be.
+    Safe to call from several processes at once: they wait for the same build. One that nobody waits for goes on by
+    itself; `drop_field_index` ends it. Raises Conflict when there are as many indexes as there may be.
     """
     found, count = await _indexes()
     if (known := found.get(field)) is not None and known.is_ready:

@@ -5,6 +5,7 @@ Four passes, plain functions: **read** (text or tree â†’ condition with spans) â
 What a rule means is decided by `oracle`; everything else must agree with it.
 """
 
+from muster.rules.access import PROFILE_ID, AccessPath, Branch
 from muster.rules.explaining import Explanation, explain
 from muster.rules.fields import PARTS, FieldType, Registry
 from muster.rules.functions import Function, FunctionError, known_functions
@@ -19,6 +20,9 @@ from muster.rules.windows import Window, intervals, turned_between
 __all__ = [
     "IN_COHORTS",
     "PARTS",
+    "PROFILE_ID",
+    "AccessPath",
+    "Branch",
     "Explanation",
     "FieldType",
     "Function",

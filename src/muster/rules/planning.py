@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any, Literal, TypeGuard
 from zoneinfo import ZoneInfo
 
-from muster.rules.access import AccessPath, access_paths
+from muster.rules.access import PROFILE_ID, AccessPath, Branch, access_paths
 from muster.rules.capabilities import ability
 from muster.rules.conditions import (
     And,
@@ -104,6 +104,12 @@ class Plan:
     def access_paths(self) -> tuple[AccessPath, ...]:
         """The ways to all that the filter lets through by indexes on fields, where there are such indexes."""
         return () if self.pushed is None else access_paths(self.pushed)
+
+    def named(self, branch: Branch) -> int | None:
+        """How many profiles a branch names, as members of static cohorts; None for one on a field."""
+        if branch.field != PROFILE_ID:
+            return None
+        return sum(len(self.members[leaf.cohort]) for leaf in leaves(branch.condition) if isinstance(leaf, InCohort))
 
     def accepts(self, profile: Mapping[str, Any], now: datetime) -> bool:
         """Whether the residual holds for a profile that passed the filter. True when there is no residual."""

@@ -7,17 +7,21 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+import uvicorn
 
+from muster.app import create_app
 from muster.cohorts import service, watcher
 from muster.cohorts.documents import Cohort, Membership, generation_id
 from muster.cohorts.graph import inner_rules, read_stored
 from muster.cohorts.schemas import CohortIn
 from muster.cohorts.slices import ALL
+from muster.embedded.ports import free_port
 from muster.projects.documents import Project
 from muster.records.documents import Profile
+from muster.records.registry import register_field
 from muster.records.service import registry, upsert_parts
 from muster.resources import Resources
-from muster.rules import IN_COHORTS, oracle
+from muster.rules import IN_COHORTS, FieldType, oracle
 from tests.waiting import until
 
 Parts = Mapping[str, Any]
@@ -33,6 +37,10 @@ class Workspace:
     async def put(self, **profiles: Parts) -> None:
         """Replace the named parts of profiles; a part that is None goes."""
         await upsert_parts(self.project.id, list(profiles.items()))
+
+    async def register(self, name: str, field_type: str) -> None:
+        """Add a field to the project's registry."""
+        await register_field(self.project.id, name, FieldType(field_type))
 
     async def erase(self, *pii_ids: str) -> None:
         """Delete profiles."""
@@ -119,3 +127,22 @@ async def live(workspace: Workspace) -> AsyncIterator[Workspace]:
     """A workspace with its watcher."""
     async with watching():
         yield workspace
+
+
+@asynccontextmanager
+async def serving(resources: Resources) -> AsyncIterator[str]:
+    """The application behind a real uvicorn on a port, in this process."""
+    port = free_port()
+    config = uvicorn.Config(create_app(resources.settings), port=port, log_config=None, timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    running = asyncio.create_task(server.serve())
+
+    async def started() -> bool:
+        return server.started
+
+    try:
+        await until(started)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        await running

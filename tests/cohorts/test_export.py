@@ -1,25 +1,20 @@
 """Members as a file: all of one moment, whole or visibly not, and nothing left open behind it."""
 
-import asyncio
 import csv
 import io
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 
-from muster.app import create_app
 from muster.cohorts import export, service
 from muster.cohorts.schemas import CohortIn, CohortPatch
-from muster.embedded.ports import free_port
 from muster.errors import Conflict
 from muster.records.documents import Profile
 from muster.resources import Resources
-from tests.cohorts.conftest import Workspace, watching
+from tests.cohorts.conftest import Workspace, serving, watching
 from tests.waiting import until
 
 NDJSON = {"content-type": "application/x-ndjson"}
@@ -125,25 +120,6 @@ async def open_cursors() -> int:
     admin = Profile.get_motor_collection().database.client.admin
     stages = [{"$currentOp": {"idleCursors": True, "allUsers": True}}, {"$match": {"ns": {"$regex": "memberships$"}}}]
     return len(await admin.aggregate(stages).to_list(None))
-
-
-@asynccontextmanager
-async def serving(resources: Resources) -> AsyncIterator[str]:
-    """The application behind a real uvicorn on a port, in this process."""
-    port = free_port()
-    config = uvicorn.Config(create_app(resources.settings), port=port, log_config=None, timeout_graceful_shutdown=1)
-    server = uvicorn.Server(config)
-    running = asyncio.create_task(server.serve())
-
-    async def started() -> bool:
-        return server.started
-
-    try:
-        await until(started)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        await running
 
 
 async def test_a_client_that_goes_away_leaves_no_cursor(

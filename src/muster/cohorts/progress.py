@@ -1,6 +1,5 @@
 """How far members have moved away from the rule that they came from: exact, of one moment, in bounded memory."""
 
-import asyncio
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -9,7 +8,7 @@ from bson import ObjectId
 from muster.cohorts.documents import Cohort, Membership, generation_id
 from muster.cohorts.generations import server_time
 from muster.cohorts.graph import inner_rules, read_stored
-from muster.cohorts.scans import BATCH, RESIDUAL_BATCH, planned
+from muster.cohorts.scans import BATCH, accepted, planned
 from muster.cohorts.schemas import ProgressOut
 from muster.cohorts.service import cohort_of
 from muster.cohorts.snapshot import Snapshot, open_snapshot
@@ -35,13 +34,7 @@ class Check:
             session=self.snapshot.session,
             batch_size=BATCH,
         )
-        passed = await found.to_list(None)
-        matches: set[ObjectId] = set()
-        for start in range(0, len(passed), RESIDUAL_BATCH):
-            part = passed[start : start + RESIDUAL_BATCH]
-            matches.update(profile["_id"] for profile in part if self.plan.accepts(profile, self.now))
-            await asyncio.sleep(0)
-        return matches
+        return set(await accepted(self.plan, await found.to_list(None), self.now))
 
 
 async def check_of(cohort: Cohort, snapshot: Snapshot) -> Check:

@@ -8,6 +8,7 @@ it is worth.
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -35,23 +36,36 @@ _NO_SUCH_INDEX = 2  # that is, for this snapshot
 
 
 async def hint_for(
-    project_id: str, plan: Plan, now: datetime, session: AsyncIOMotorClientSession | None = None
+    project_id: str,
+    plan: Plan,
+    now: datetime,
+    session: AsyncIOMotorClientSession | None = None,
+    *,
+    comment: Any = None,
 ) -> Hint:
-    """How to read what a plan lets through, as the session sees it."""
+    """How to read what a plan lets through, as the session sees it. `comment` goes with every query."""
     if plan.access_paths:
         ready = await ready_fields() | {PROFILE_ID}
         paths = [path for path in plan.access_paths if path.fields <= ready]
-        found = await _shortest(project_id, plan, now, paths[:MOST_PATHS], session) if paths else None
+        found = await _shortest(project_id, plan, now, paths[:MOST_PATHS], _Asking(session, comment)) if paths else None
         if found is not None:
             (branch, *others) = found.branches
             if others:
                 return None  # a hint names one index; MongoDB finds the way by several when nothing stands against it
             return "_id_" if branch.field == PROFILE_ID else index_name(branch.field)
-    return FULL_READ if await _share(project_id) >= WORTH_A_FULL_READ else None
+    return FULL_READ if await _share(project_id, comment) >= WORTH_A_FULL_READ else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """As whom to ask MongoDB."""
+
+    session: AsyncIOMotorClientSession | None
+    comment: Any
 
 
 async def _shortest(
-    project_id: str, plan: Plan, now: datetime, paths: Sequence[AccessPath], session: AsyncIOMotorClientSession | None
+    project_id: str, plan: Plan, now: datetime, paths: Sequence[AccessPath], asking: _Asking
 ) -> AccessPath | None:
     """The path that leads to the fewest profiles, if they are few enough."""
     total = await Profile.get_motor_collection().estimated_document_count()
@@ -64,21 +78,19 @@ async def _shortest(
             for branch in path.branches
             if branch.field != PROFILE_ID
         }
-        length = named + await _length(others, fewest, session)
+        length = named + await _length(others, fewest, asking)
         if length < fewest:
             fewest, shortest = length, path
     return shortest
 
 
-async def _length(
-    branches: Mapping[str, Mapping[str, Any]], limit: int, session: AsyncIOMotorClientSession | None
-) -> int:
+async def _length(branches: Mapping[str, Mapping[str, Any]], limit: int, asking: _Asking) -> int:
     """How many profiles indexes lead to, by their names, `limit` at the most."""
     length = 0
     for name, query in branches.items():
         try:
             length += await Profile.get_motor_collection().count_documents(
-                query, limit=limit, hint=name, session=session
+                query, limit=limit, hint=name, session=asking.session, comment=asking.comment
             )
         except OperationFailure as error:
             if error.code != _NO_SUCH_INDEX:
@@ -90,13 +102,14 @@ async def _length(
 _shares: dict[str, tuple[float, float]] = {}  # of projects: until when it is to be believed, and the share
 
 
-async def _share(project_id: str) -> float:
+async def _share(project_id: str, comment: Any) -> float:
     """About which share of all profiles a project holds."""
     known = _shares.get(project_id)
     if known is not None and time.monotonic() < known[0]:
         return known[1]
     sample = Profile.get_motor_collection().aggregate(
-        [{"$sample": {"size": SHARE_SAMPLE}}, {"$match": {"project_id": project_id}}, {"$count": "ours"}]
+        [{"$sample": {"size": SHARE_SAMPLE}}, {"$match": {"project_id": project_id}}, {"$count": "ours"}],
+        comment=comment,
     )
     found = await sample.to_list(None)
     share: float = found[0]["ours"] / SHARE_SAMPLE if found else 0.0

@@ -140,7 +140,8 @@ async def test_what_takes_too_long_is_a_floor_and_says_so(
     monkeypatch.setattr(previews, "BATCH", 11)
     monkeypatch.setattr(previews, "LOOK_FOR", -1.0)
     by_python = await previews.preview("ada", PreviewIn(rule=BY_PYTHON))
-    assert (by_python.count, by_python.exact) == (1, False)  # of the first eleven, 0 to 10
+    assert 0 < by_python.count <= 11, "as many as match among the first eleven"
+    assert not by_python.exact
 
     async def too_long(_: object) -> int:
         raise ExecutionTimeout("operation exceeded time limit")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from muster.cohorts import service
+from muster.cohorts import reading, service
 from muster.cohorts.reading import FULL_READ, Hint, hint_for
 from muster.cohorts.scans import filter_for, matching, planned
 from muster.cohorts.schemas import CohortIn
@@ -42,6 +42,12 @@ BROAD = (
     "lead.score != 7 and lead.score * 1 > 5",
     "lead.score == null",
 )
+
+
+@pytest.fixture(autouse=True)
+def nothing_known() -> None:
+    """No share of a project is kept from another test."""
+    reading._shares.clear()
 
 
 @pytest.fixture

@@ -113,5 +113,11 @@ def test_the_wire_form() -> None:
     plan = plan_rule(read_rule(f"lead.score > 5 and {PYTHON}", REGISTRY))
     found = plan.as_json(datetime(2026, 1, 1, tzinfo=UTC))
     assert set(found) == {"strategy", "pipeline", "residual", "pieces"}
-    assert found["pipeline"] == [{"$match": {"$and": [{"lead": {"$type": "object"}}, {"lead.score": {"$gt": 5.0}}]}}]
+    assert found["pipeline"] == [
+        {
+            "$match": {
+                "$and": [{"lead": {"$type": "object"}}, {"lead.score": {"$gt": 5.0}}, {"lead.amount": {"$ne": None}}]
+            }
+        }
+    ]
     assert found["pieces"][0]["span"] == {"start": 0, "end": 14, "line": 1, "column": 1}

@@ -99,14 +99,28 @@ async def _length(branches: Mapping[str, Mapping[str, Any]], limit: int, asking:
     return min(length, limit)
 
 
-_shares: dict[str, tuple[float, float]] = {}  # of projects: until when it is to be believed, and the share
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """Which share of all profiles a project holds, as sampled of `total`."""
+
+    share: float
+    total: int
+    until: float
+
+    def holds(self, total: int) -> bool:
+        """Whether it is still to be believed."""
+        return time.monotonic() < self.until and 4 * abs(total - self.total) <= self.total
+
+
+_shares: dict[str, _Share] = {}
 
 
 async def _share(project_id: str, comment: Any) -> float:
     """About which share of all profiles a project holds."""
+    total = await Profile.get_motor_collection().estimated_document_count()
     known = _shares.get(project_id)
-    if known is not None and time.monotonic() < known[0]:
-        return known[1]
+    if known is not None and known.holds(total):
+        return known.share
     sample = Profile.get_motor_collection().aggregate(
         [{"$sample": {"size": SHARE_SAMPLE}}, {"$match": {"project_id": project_id}}, {"$count": "ours"}],
         comment=comment,
@@ -115,5 +129,5 @@ async def _share(project_id: str, comment: Any) -> float:
     share: float = found[0]["ours"] / SHARE_SAMPLE if found else 0.0
     if len(_shares) > MOST_SHARES:
         _shares.clear()
-    _shares[project_id] = (time.monotonic() + SHARE_HOLDS, share)
+    _shares[project_id] = _Share(share, total, time.monotonic() + SHARE_HOLDS)
     return share

@@ -14,6 +14,7 @@ from muster.embedded import ports
 from muster.embedded.addresses import with_running_servers
 from muster.settings import Settings
 from tests.embedded.running_muster import PATIENCE, SERVICES, answers, environment, running, start
+from tests.waiting import until
 
 
 async def test_it_starts_everything_and_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
@@ -128,5 +129,10 @@ async def test_the_doctor_finds_a_running_muster_well(tmp_path: Path) -> None:
 async def occupied(folder: Path) -> AsyncIterator[None]:
     """Another program on the port that a server used before; it hangs up on everybody."""
     port = int((folder / "port").read_text())
+
+    async def is_free() -> bool:
+        return ports.is_free(port)
+
+    await until(is_free)  # a killed server gives its memory back before its port, and shows no arguments by then
     async with await asyncio.start_server(lambda _, writer: writer.close(), ports.LOOPBACK, port):
         yield

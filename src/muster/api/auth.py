@@ -1,12 +1,10 @@
 """Tokens: who calls. `Authorization: Bearer <JWT>`, and the owner is its `sub`."""
 
 import hashlib
-import os
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, Final
 
 import jwt
@@ -18,6 +16,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from muster.api.documents import SigninCode
 from muster.api.jwks import ALGORITHMS, ProviderKeys
+from muster.api.keys import kept_key
 from muster.errors import StartError, Unauthenticated
 from muster.settings import Settings
 
@@ -38,7 +37,6 @@ SECRET_FILE = "auth-secret"  # noqa: S105  # a file name
 def signing_secret(settings: Settings) -> bytes:
     """The HS256 key: `MUSTER_AUTH_SECRET`, or one made once and kept in the data folder (0600).
 
-    Several processes may start at once: whoever links the file first decides, the others read it.
     Raises StartError when the key is too short to sign with or the folder cannot be written.
     """
     if settings.auth_secret is not None:
@@ -48,9 +46,7 @@ def signing_secret(settings: Settings) -> bytes:
         return secret
     path = settings.data_path / SECRET_FILE
     try:
-        if not path.exists():
-            _write_once(path, secrets.token_hex(32).encode())
-        secret = path.read_bytes().strip()
+        secret = kept_key(path)
     except OSError as error:
         raise StartError(f"The signing key {path} cannot be read or made: {error.strerror}.") from error
     if len(secret) < 32:
@@ -179,20 +175,3 @@ async def redeem_signin_code(code: str) -> str:
 
 def _digest(code: str) -> str:
     return hashlib.sha256(code.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _write_once(path: Path, content: bytes) -> None:
-    """Write a private file unless it is there already; a reader never sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(draft, path)
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink()

@@ -1,4 +1,4 @@
-"""The change stream of `profiles`, read ahead: while one batch is applied the next one gathers."""
+"""Change streams, read ahead: while one batch is applied the next one gathers. That of `profiles` is the watcher's."""
 
 import asyncio
 import threading
@@ -8,9 +8,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 from bson import ObjectId
+from motor.motor_asyncio import AsyncIOMotorCollection
 from pymongo.change_stream import ChangeStream
 from pymongo.collection import Collection
 from pymongo.errors import OperationFailure, PyMongoError
@@ -69,22 +70,41 @@ class Event:
     written_at: datetime
 
 
-class Stream:
+class Happening(Protocol):
+    """What a stream hands out, with its position."""
+
+    @property
+    def token(self) -> Mapping[str, Any]:
+        """The position after it."""
+        ...
+
+
+AnyHappening = TypeVar("AnyHappening", bound=Happening)
+
+
+class ReadAhead(Generic[AnyHappening]):
     """Open as a context manager. `token` is the position after everything handed out, also on a quiet stream.
 
-    `stages` are those that choose which events come in. A thread of its own reads with PyMongo: to ask Motor for every
-    single event costs more than to apply it.
+    A subclass says which stream it is, and how its documents are read. A thread of its own reads with PyMongo: to ask
+    Motor for every single event costs more than to apply it.
     """
 
-    def __init__(self, token: Mapping[str, Any] | None, stages: Sequence[Mapping[str, Any]] = ()) -> None:
+    def __init__(self, token: Mapping[str, Any] | None) -> None:
         self.token = token
-        self._pipeline = [*stages, *_PROJECTION]
-        self._items: deque[Item] = deque()
+        self._items: deque[AnyHappening | Mapping[str, Any] | BaseException] = deque()
         self._room = threading.Condition()
         self._stopping = False
         self._arrived = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._reader: threading.Thread | None = None
+
+    def _watch(self) -> "ChangeStream[dict[str, Any]]":
+        """The stream from `token` on."""
+        raise NotImplementedError
+
+    def _event(self, document: Mapping[str, Any]) -> AnyHappening:
+        """What a document of the stream tells. Raises StreamEnded."""
+        raise NotImplementedError
 
     async def __aenter__(self) -> Self:
         changes = await asyncio.to_thread(self._open)
@@ -101,7 +121,7 @@ class Stream:
         if self._reader is not None:
             await asyncio.shield(asyncio.to_thread(self._reader.join, ENDS_WITHIN))
 
-    async def events(self, limit: int, *, wait: float) -> list[Event]:
+    async def events(self, limit: int, *, wait: float) -> list[AnyHappening]:
         """What has come in, at most `limit`; none when nothing comes within `wait` seconds.
 
         Raises what ended the stream, after everything before it was handed out.
@@ -109,19 +129,19 @@ class Stream:
         with suppress(TimeoutError):
             async with asyncio.timeout(wait):  # up to Python 3.11 `wait_for` may swallow a cancellation
                 await self._arrived.wait()
-        events: list[Event] = []
+        events: list[AnyHappening] = []
         with self._room:
             while self._items and len(events) < limit:
                 match self._items[0]:
-                    case Event() as event:
-                        self.token = event.token
-                        events.append(event)
                     case BaseException() as error:
                         if events:
                             break  # first what came before it
                         raise error
-                    case token:
+                    case Mapping() as token:
                         self.token = token
+                    case event:
+                        self.token = event.token
+                        events.append(event)
                 self._items.popleft()
             if not self._items:
                 self._arrived.clear()
@@ -130,12 +150,11 @@ class Stream:
 
     def _open(self) -> "ChangeStream[dict[str, Any]]":
         """From here on nothing is missed."""
-        collection: Collection[dict[str, Any]] = Profile.get_motor_collection().delegate
         with _telling():
-            changes = collection.watch(self._pipeline, resume_after=self.token, max_await_time_ms=AWAIT_MS)
+            changes = self._watch()
             first = changes.try_next()
         if first is not None:
-            self._put(_event(first))
+            self._put(self._event(first))
         elif self.token is None:
             self.token = changes.resume_token
         return changes
@@ -147,7 +166,7 @@ class Stream:
                 with _telling():
                     document = changes.try_next()
                 if document is not None:
-                    self._put(_event(document))
+                    self._put(self._event(document))
                 elif changes.resume_token is not None and changes.resume_token != idle:
                     idle = changes.resume_token
                     self._put(idle)
@@ -157,7 +176,7 @@ class Stream:
             with suppress(PyMongoError):
                 changes.close()
 
-    def _put(self, item: "Item") -> None:
+    def _put(self, item: AnyHappening | Mapping[str, Any] | BaseException) -> None:
         with self._room:
             while len(self._items) >= READ_AHEAD and not self._stopping:
                 self._room.wait()
@@ -166,9 +185,6 @@ class Stream:
             self._items.append(item)
             if len(self._items) == 1:
                 self._loop.call_soon_threadsafe(self._arrived.set)
-
-
-Item = Event | Mapping[str, Any] | BaseException
 
 
 @contextmanager
@@ -183,21 +199,36 @@ def _telling() -> Iterator[None]:
         raise StreamEnded(reason) from error
 
 
-def _event(document: Mapping[str, Any]) -> Event:
-    operation = document["operationType"]
-    if operation not in {"insert", "update", "replace", "delete"}:  # drop, rename, invalidate
-        raise StreamEnded(f"the collection of profiles is gone ({operation})")
-    return Event(
-        profile=document["documentKey"]["_id"],
-        changed=frozenset(document["changed"]) if operation == "update" else None,
-        token=document["_id"],
-        written_at=document["wallTime"],
-    )
+class Stream(ReadAhead[Event]):
+    """The change stream of `profiles`. `stages` are those that choose which events come in."""
+
+    def __init__(self, token: Mapping[str, Any] | None, stages: Sequence[Mapping[str, Any]] = ()) -> None:
+        super().__init__(token)
+        self._pipeline = [*stages, *_PROJECTION]
+
+    def _watch(self) -> "ChangeStream[dict[str, Any]]":
+        collection: Collection[dict[str, Any]] = Profile.get_motor_collection().delegate
+        return collection.watch(self._pipeline, resume_after=self.token, max_await_time_ms=AWAIT_MS)
+
+    def _event(self, document: Mapping[str, Any]) -> Event:
+        operation = document["operationType"]
+        if operation not in {"insert", "update", "replace", "delete"}:  # drop, rename, invalidate
+            raise StreamEnded(f"the collection of profiles is gone ({operation})")
+        return Event(
+            profile=document["documentKey"]["_id"],
+            changed=frozenset(document["changed"]) if operation == "update" else None,
+            token=document["_id"],
+            written_at=document["wallTime"],
+        )
 
 
 async def deployment_of_profiles() -> str:
-    """The UUID of the collection: the same for as long as a resume token of it means anything."""
-    profiles = Profile.get_motor_collection()
-    reply = await profiles.database.command("listCollections", filter={"name": profiles.name})
+    """The UUID of the collection of profiles."""
+    return await deployment_of(Profile.get_motor_collection())
+
+
+async def deployment_of(collection: AsyncIOMotorCollection[dict[str, Any]]) -> str:
+    """The UUID of a collection: the same for as long as a resume token of it means anything."""
+    reply = await collection.database.command("listCollections", filter={"name": collection.name})
     first = reply["cursor"]["firstBatch"]
     return str(first[0]["info"]["uuid"]) if first else ""

@@ -1,4 +1,7 @@
-"""Chores that return every few seconds. Dramatiq has no clock; each runs in whichever worker gets its lease."""
+"""What workers do beside their actors: chores that return every few seconds, and what goes on all the time.
+
+Dramatiq has no clock; each of these runs in whichever worker gets its lease.
+"""
 
 import asyncio
 import logging
@@ -12,6 +15,8 @@ from datetime import timedelta
 from muster.cohorts import changes, generations
 from muster.cohorts import jobs as evaluations
 from muster.jobs import leases, service
+from muster.settings import Settings
+from muster.webhooks.relay import relay
 
 _log = logging.getLogger(__name__)
 
@@ -33,9 +38,31 @@ CHORES: Sequence[Chore] = (
 )
 
 
-async def keep_house() -> None:
-    """Do every chore in its rhythm, until cancelled."""
-    await asyncio.gather(*(_repeat(chore) for chore in CHORES))
+@dataclass(frozen=True, slots=True)
+class Follower:
+    """Work without an end, under a lease that it takes itself."""
+
+    name: str
+    follow: Callable[[Settings], Awaitable[object]]
+
+
+FOLLOWERS: Sequence[Follower] = (Follower("webhooks", relay),)
+AFTER_ERROR = 1.0  # seconds
+
+
+async def keep_house(settings: Settings) -> None:
+    """Do every chore in its rhythm, and follow what is to be followed, until cancelled."""
+    always = (_always(follower, settings) for follower in FOLLOWERS)
+    await asyncio.gather(*(_repeat(chore) for chore in CHORES), *always)
+
+
+async def _always(follower: Follower, settings: Settings) -> None:
+    while True:
+        try:
+            await follower.follow(settings)
+        except Exception:  # noqa: BLE001  the edge of this process: it must go on whatever it meets
+            _log.warning("%s broke off; it goes on in %s s.", follower.name, AFTER_ERROR, exc_info=True)
+        await asyncio.sleep(AFTER_ERROR)
 
 
 async def _repeat(chore: Chore) -> None:

@@ -65,7 +65,7 @@ class OpenResources(Middleware):
     async def _open(self) -> None:
         async with AsyncExitStack() as opening:
             await opening.enter_async_context(open_resources(self.settings))
-            housekeeping = asyncio.create_task(keep_house())
+            housekeeping = asyncio.create_task(keep_house(self.settings))
             opening.callback(housekeeping.cancel)
             self.opened = opening.pop_all()
 

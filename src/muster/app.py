@@ -34,6 +34,9 @@ from muster.records import service as records_service
 from muster.records.openapi import declare_fields
 from muster.resources import Resources, open_resources
 from muster.settings import Settings, bundled, load_settings
+from muster.webhooks import deliveries, relay
+from muster.webhooks import routes as webhooks
+from muster.webhooks import service as webhooks_service
 
 LARGEST_BODY = 10_000_000  # bytes; the import streams and has no limit
 
@@ -50,10 +53,12 @@ def create_app(settings: Settings | None = None) -> Litestar:
             *records.ROUTES,
             *cohorts.ROUTES,
             *jobs.ROUTES,
+            *webhooks.ROUTES,
             *console.routes(sessions),
         ],
         dependencies={
             "owner": Provide(provide_owner, sync_to_thread=False),
+            "settings": Provide(lambda: settings, sync_to_thread=False),
             "project": Provide(projects.provide_project),
             "named_project": Provide(projects.provide_named_project),
         },
@@ -84,9 +89,9 @@ def create_app(settings: Settings | None = None) -> Litestar:
 def _connect_features() -> None:
     """What one feature must ask of another that it does not import."""
     projects_service.HOLDINGS[:] = [records_service.holdings, cohorts_service.holdings]
-    projects_service.DELETIONS[:] = [registry.forget_fields]
+    projects_service.DELETIONS[:] = [registry.forget_fields, webhooks_service.forget_webhooks]
     projects_service.TIME_ZONE_CHANGES[:] = [cohorts_service.follow_time_zone]
-    records_service.ERASURES[:] = [erasure.erase, jobs_service.forget]
+    records_service.ERASURES[:] = [erasure.erase, jobs_service.forget, deliveries.forget_responses]
     records_service.MEMBERSHIPS[:] = [members.cohort_ids_of]
 
 
@@ -111,4 +116,4 @@ def _checks(resources: Resources) -> dict[str, health.Check]:
         await resources.redis.ping()
         return {"status": "ok"}
 
-    return {"mongodb": mongodb, "redis": redis, "watcher": slices.standing}
+    return {"mongodb": mongodb, "redis": redis, "watcher": slices.standing, "webhooks": relay.standing}

@@ -19,6 +19,7 @@ from muster.errors import MusterError, StartError
 from muster.jobs.commands import jobs
 from muster.records.commands import import_group
 from muster.settings import Settings, load_settings
+from muster.webhooks.commands import webhooks
 from muster.workspace import apply_rules, demo
 
 
@@ -178,5 +179,6 @@ for command in (
     cohorts,
     rules,
     jobs,
+    webhooks,
 ):
     main.add_command(command)

@@ -19,8 +19,9 @@ from muster.projects.documents import DOCUMENTS as PROJECTS
 from muster.records.documents import DOCUMENTS as RECORDS
 from muster.rules import FunctionError, known_functions
 from muster.settings import Settings
+from muster.webhooks.documents import DOCUMENTS as WEBHOOKS
 
-DOCUMENTS: Sequence[type[Document]] = (*API, *PROJECTS, *RECORDS, *JOBS, *COHORTS)
+DOCUMENTS: Sequence[type[Document]] = (*API, *PROJECTS, *RECORDS, *JOBS, *COHORTS, *WEBHOOKS)
 
 
 @dataclass(frozen=True, slots=True)

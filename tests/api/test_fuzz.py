@@ -15,6 +15,7 @@ ODD = st.sampled_from(
 WORDS = (
     *("name", "description", "time_zone", "status", "score", "tags", "created_at", "rule", "kind", "members", "type"),
     *("project_id", "sample", "all", "any", "not", "field", "operator", "value", "expression", "pii_id", "lead", "id"),
+    *("url", "events", "cohort_ids", "active"),
 )
 NAMES = st.sampled_from(WORDS) | ODD
 VALUES = st.recursive(
@@ -47,8 +48,9 @@ async def test_nothing_that_comes_in_is_our_failure(client: httpx.AsyncClient, d
     await client.post("/v1/cohorts", json={"name": "some", "kind": "static"}, headers={"Idempotency-Key": "once"})
     document = (await client.get("/schema/openapi.json")).json()
     method, path = data.draw(st.sampled_from(operations(document)))
-    ids = st.sampled_from(["P1", "COH-1", "PRJ-1"]) | TEXT.filter(bool) | ODD.filter(bool)
-    values = {name: data.draw(ids) for name in ("project_id", "pii_id", "cohort_id", "job_id", "name", "agent_id")}
+    ids = st.sampled_from(["P1", "COH-1", "PRJ-1", "WHK-1"]) | TEXT.filter(bool) | ODD.filter(bool)
+    names = ("project_id", "pii_id", "cohort_id", "job_id", "name", "agent_id", "webhook_id", "delivery_id")
+    values = {name: data.draw(ids) for name in names}
     url = httpx.URL("http://muster.test").copy_with(
         raw_path=b"/".join(
             quote(values[part[1:-1]], safe="").encode() if part.startswith("{") else part.encode()

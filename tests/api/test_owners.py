@@ -20,6 +20,8 @@ BODIES: dict[str, Any] = {
     "patch /v1/cohorts/{cohort_id}": {"name": "mine"},
     "post /v1/cohorts/{cohort_id}/members": {"members": ["P-bob"]},
     "delete /v1/cohorts/{cohort_id}/members": {"members": ["P-bob"]},
+    "post /v1/webhooks": {"url": "https://1.1.1.1/", "events": ["cohort.entered"]},
+    "patch /v1/webhooks/{webhook_id}": {"active": False},
     "post /v1/rules/preview": {"rule": "lead.score > 1"},
     "post /v1/rules/check": {"rule": "lead.score > 1"},
 }
@@ -36,7 +38,17 @@ async def bobs(client: httpx.AsyncClient, token_for: Callable[[str], str]) -> di
     cohort = {"name": "bobs", "kind": "static", "members": ["P-bob"], **params}
     cohort_id = (await client.post("/v1/cohorts", json=cohort, headers=bob)).json()["id"]
     job = await create_job("RUN", "evaluate", project, "bob", {"cohort_id": cohort_id})
-    return {"project_id": project, "pii_id": "P-bob", "cohort_id": cohort_id, "job_id": job.id}
+    body = {"url": "https://1.1.1.1/", "events": ["cohort.entered"], **params}
+    webhook = (await client.post("/v1/webhooks", json=body, headers=bob)).json()["id"]
+    delivery = (await client.post(f"/v1/webhooks/{webhook}/test", headers=bob)).json()["id"]
+    return {
+        "project_id": project,
+        "pii_id": "P-bob",
+        "cohort_id": cohort_id,
+        "job_id": job.id,
+        "webhook_id": webhook,
+        "delivery_id": delivery,
+    }
 
 
 @dataclass(frozen=True)
@@ -66,7 +78,7 @@ def operations(document: dict[str, Any]) -> Iterator[Operation]:
 
 
 async def everything(resources: Resources) -> dict[str, Any]:
-    names = ("projects", "profiles", "fields", "cohorts", "memberships", "jobs")
+    names = ("projects", "profiles", "fields", "cohorts", "memberships", "jobs", "webhooks", "webhook_deliveries")
     return {name: await resources.database[name].find().sort("_id", 1).to_list(None) for name in names}
 
 

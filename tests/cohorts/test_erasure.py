@@ -71,7 +71,14 @@ async def test_everything_goes_with_the_answer_and_is_counted(client: httpx.Asyn
         200,
         {
             "pii_id": "P1",
-            "removed": {"profiles": 1, "memberships": 2, "changes": 1, "job_failures": 1, "kept_answers": 1},
+            "removed": {
+                "profiles": 1,
+                "memberships": 2,
+                "changes": 1,
+                "job_failures": 1,
+                "kept_answers": 1,
+                "webhook_responses": 0,
+            },
         },
     )
     assert await left_behind() == {}
@@ -125,6 +132,7 @@ async def test_what_the_watcher_had_decided_before_does_not_stay(
         "memberships": 0,
         "changes": 0,
         "job_failures": 0,
+        "webhook_responses": 0,
     }
     erased.set()
     await until(_written_and_gone)

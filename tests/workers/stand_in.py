@@ -20,6 +20,7 @@ from workers.attempts import attempt
 from workers.broker import broker
 
 service.RESEND_AFTER = timedelta(milliseconds=500)
+housekeeping.FOLLOWERS = ()
 housekeeping.CHORES = (housekeeping.Chore("jobs:sweep", service.sweep, timedelta(milliseconds=200)),)
 
 __all__ = ["broker", "evaluate_cohort"]

@@ -1,0 +1,1 @@
+"""Webhooks out: who entered and who left a cohort, and which job ended, told to other systems' addresses."""

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from muster.rules import compile_rule, oracle, read_rule
+from muster.rules.conditions import Not
 from muster.rules.predicates import to_predicate
 from tests.rules.engines import NOW, REGISTRY
 
@@ -112,6 +113,16 @@ def test_what_fails_is_null_although_nobody_looks_at_it() -> None:
         rule = read_rule(text, REGISTRY)
         assert oracle(rule)(profile, NOW) is expected, text
         assert compile_rule(rule)(profile, NOW) is expected, text
+
+
+def test_what_is_too_deep_for_pythons_parser_is_decided_all_the_same() -> None:
+    """Rules of nested cohorts can grow so deep, written out in each other."""
+    rule = read_rule("lead.score * 2 > 100", REGISTRY)
+    condition = rule.condition
+    for _ in range(300):
+        condition = Not(condition, condition.span)
+    holds = to_predicate(condition, rule.registry, rule.time_zone)
+    assert [holds({"lead": {"score": score}}, NOW) for score in (50.0, 51.0, None)] == [False, True, False]
 
 
 def test_numbers_are_of_28_digits_whatever_the_thread_has_set() -> None:

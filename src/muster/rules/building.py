@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from rule_engine import Context, DataType, ast, errors
@@ -42,9 +43,20 @@ _ENGINE_TYPES = {
 
 
 def engine_context(registry: Registry) -> Context:
-    """rule_engine's typed view of a profile: parts are objects with the registered fields, and nothing else."""
+    """rule_engine's typed view of a profile: parts are objects with the registered fields, and nothing else.
+
+    Making one takes longer than parsing a rule, so equal ones are shared. All that an evaluation changes in it is kept
+    by thread.
+    """
+    context = _context(frozenset(registry.items()), tuple(known_functions().values()))
+    context.symbols.clear()  # the names that rules have used, which nobody asks for
+    return context
+
+
+@lru_cache(maxsize=64)
+def _context(fields: frozenset[tuple[str, FieldType]], functions: tuple[Function, ...]) -> Context:
     attributes: dict[str, dict[str, Any]] = {part: {} for part in PARTS}
-    for name, field_type in registry.items():
+    for name, field_type in sorted(fields):
         part, _, attribute = name.partition(".")
         if part in attributes:
             attributes[part][attribute] = _ENGINE_TYPES[field_type]
@@ -56,19 +68,18 @@ def engine_context(registry: Registry) -> Context:
         decimal_context=ARITHMETIC,
         mapping_attribute_lookup=False,
     )
-    ours = known_functions()
     context.builtins = Builtins.from_defaults(
         values={
             "now": BuiltinValueGenerator(lambda _: moment.get()[0]),
             "today": BuiltinValueGenerator(lambda _: moment.get()[1]),
             "in_cohort": _is_member,
-            **{name: _callable(function) for name, function in ours.items()},
+            **{function.name: _callable(function) for function in functions},
         },
         value_types={
             "in_cohort": DataType.FUNCTION(
                 "in_cohort", return_type=DataType.BOOLEAN, argument_types=(DataType.STRING,)
             ),
-            **{name: _function_type(function) for name, function in ours.items()},
+            **{function.name: _function_type(function) for function in functions},
         },
         timezone=UTC,
     )

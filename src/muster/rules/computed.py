@@ -12,8 +12,10 @@ from typing import Any
 from rule_engine import ast
 
 from muster.rules import computed_values as values
+from muster.rules import near
 from muster.rules.building import build, engine_context
-from muster.rules.computed_values import NUMBERS, as_decimal, as_tuple
+from muster.rules.computed_calls import call
+from muster.rules.computed_values import NUMBERS, as_decimal, as_stored, as_tuple, operand
 from muster.rules.conditions import MIRRORED, Operator
 from muster.rules.fields import Registry
 from muster.rules.limits import as_double
@@ -64,10 +66,9 @@ def _equality(writer: _Writer, node: Any) -> Written:
 def _equal(writer: _Writer, left: Written, right: Written) -> str:
     """Of one kind and equal; or both null."""
     if left.kind in NUMBERS and right.kind in NUMBERS:
-        pair = _comparable(writer, "==", left, right)
-        if pair is None:
-            return "False"
-        left, _, right = pair
+        if left.literal or right.literal:
+            return both(*_numbers_compared(writer, "==", left, right))
+        left, right = _alike(writer, left, right)
     elif left.kind == right.kind == "list":
         left = replace(left, value=as_tuple(writer, left))
         right = replace(right, value=as_tuple(writer, right))
@@ -89,32 +90,29 @@ def _order(writer: _Writer, node: Any) -> Written:
     if "null" in (left.kind, right.kind):
         return _truth("False")
     if left.kind in NUMBERS and right.kind in NUMBERS:
-        pair = _comparable(writer, sign, left, right)
-        if pair is None:
-            raise NotWrittenError
-        left, sign, right = pair
-    elif left.kind != right.kind or left.kind not in _ORDERED:
+        return _truth(both(*_numbers_compared(writer, sign, left, right)))
+    if left.kind != right.kind or left.kind not in _ORDERED:
         raise NotWrittenError
     return _truth(both(*left.needs, *right.needs, f"{left.value} {sign} {right.value}"))
 
 
-def _comparable(
-    writer: _Writer, sign: Operator, left: Written, right: Written
-) -> tuple[Written, Operator, Written] | None:
-    """Two numbers in one form; None when they cannot be equal. Doubles compare as the decimals that they print as."""
+def _numbers_compared(writer: _Writer, sign: Operator, left: Written, right: Written) -> tuple[str, ...]:
+    """Needs and the test. Doubles compare as the decimals that they print as."""
+    if left.literal and not right.literal:
+        left, right, sign = right, left, MIRRORED[sign]
+    needs = left.needs + right.needs
     if left.kind == right.kind == "double":
-        return left, sign, right
+        return (*needs, f"{left.value} {sign} {right.value}")
     if left.kind == "double" and right.literal:
         comparison = as_double(sign, right.literal[0])
-        return comparison and (left, comparison[0], _double(writer, comparison[1]))
-    if right.kind == "double" and left.literal:
-        comparison = as_double(MIRRORED[sign], left.literal[0])
-        return comparison and (right, comparison[0], _double(writer, comparison[1]))
-    return as_decimal(writer, left), sign, as_decimal(writer, right)
-
-
-def _double(writer: _Writer, value: float) -> Written:
-    return Written("double", writer.source.constant(value), literal=(value,))
+        if comparison is None:
+            return ("False",)
+        return (*needs, f"{left.value} {comparison[0]} {writer.source.constant(comparison[1])}")
+    left, right = operand(writer, left), operand(writer, right)
+    needs, exact = left.needs + right.needs, f"{left.value} {sign} {right.value}"
+    if left.near and right.near:
+        return (*needs, near.compared(sign, left.near, right.near, exact, writer.source.variable()))
+    return (*needs, exact)
 
 
 def _pattern(writer: _Writer, node: Any) -> Written:
@@ -199,6 +197,10 @@ def _alike(writer: _Writer, left: Written, right: Written) -> tuple[Written, Wri
     if left.kind in NUMBERS and right.kind in NUMBERS:
         if left.kind == right.kind == "double":
             return left, right
+        if left.kind == "double" and (stored := as_stored(writer.source, right)):
+            return left, stored
+        if right.kind == "double" and (stored := as_stored(writer.source, left)):
+            return stored, right
         return as_decimal(writer, left), as_decimal(writer, right)
     if left.kind == right.kind == "list" and {left.element, right.element} == set(NUMBERS):
         pair = [replace(each, value=as_tuple(writer, each), element="decimal") for each in (left, right)]
@@ -237,7 +239,7 @@ _WRITERS: dict[type, Callable[[_Writer, Any], Written]] = {
     ast.ContainsExpression: _contains,
     ast.DatetimeExpression: values.literal,
     ast.FloatExpression: values.literal,
-    ast.FunctionCallExpression: values.call,
+    ast.FunctionCallExpression: call,
     ast.FuzzyComparisonExpression: _pattern,
     ast.GetAttributeExpression: values.attribute,
     ast.GetItemExpression: values.item,

@@ -1,22 +1,22 @@
-"""Values of rule_engine's tree as generated code: fields, literals, arithmetic, attributes, items, calls.
+"""Values of rule_engine's tree as generated code: fields, literals, arithmetic, attributes, items.
 
 Each function writes one kind of node, or raises `NotWrittenError`. What it writes must give the oracle's value wherever
 values have the registered types, or raise: then the oracle decides about the whole rule.
 """
 
-from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Protocol
 
 from rule_engine import ast
 
+from muster.rules import near
 from muster.rules.conditions import Field
 from muster.rules.fields import PARTS, FieldType, Registry
-from muster.rules.functions import known_functions
 from muster.rules.limits import as_double
 from muster.rules.operations import OPERATIONS
-from muster.rules.source import NULL, Kind, NotWrittenError, Source, Written, both, nullable
+from muster.rules.source import NULL, Kind, NotWrittenError, Source, Written, nullable
 
 
 class Writer(Protocol):
@@ -32,7 +32,7 @@ class Writer(Protocol):
 
 
 NUMBERS: tuple[Kind, ...] = ("double", "decimal")
-_KINDS: dict[FieldType, tuple[Kind, Kind | None]] = {
+KINDS: dict[FieldType, tuple[Kind, Kind | None]] = {
     FieldType.STRING: ("text", None),
     FieldType.NUMBER: ("double", None),
     FieldType.BOOLEAN: ("truth", None),
@@ -63,7 +63,8 @@ def constant(source: Source, value: Any) -> Written:
     if isinstance(value, bool):
         return Written("truth", str(value), literal=(value,))
     element = common({_LITERALS[type(each)] for each in value if each is not None}) if _is_many(value) else None
-    return Written(_LITERALS[type(value)], source.constant(value), element=element, literal=(value,))
+    close = near.literal(float(value)) if isinstance(value, Decimal) else None
+    return Written(_LITERALS[type(value)], source.constant(value), element=element, literal=(value,), near=close)
 
 
 def _is_many(value: Any) -> bool:
@@ -107,7 +108,7 @@ def symbol(writer: Writer, node: Any) -> Written:
 def attribute(writer: Writer, node: Any) -> Written:
     """A field, or an attribute of a value."""
     if found := _field(writer, node):
-        kind, element = _KINDS[found.type]
+        kind, element = KINDS[found.type]
         return writer.source.unless_none(kind, writer.source.field(found), element=element)
     subject = writer.write(node.object)
     if subject.kind == "null":
@@ -121,7 +122,7 @@ def attribute(writer: Writer, node: Any) -> Written:
         of: Kind = "decimal" if subject.element in NUMBERS else "text"
         return Written("set", f"set({as_tuple(writer, subject)})", subject.needs, of)
     if subject.kind == "decimal" and node.name in _ROUNDED:
-        return Written("decimal", _call(writer, _ROUNDED[node.name], subject.value), subject.needs)
+        return Written("decimal", run(writer, _ROUNDED[node.name], subject.value), subject.needs)
     raise NotWrittenError
 
 
@@ -170,19 +171,26 @@ def arithmetic(writer: Writer, node: Any) -> Written:
     if "null" in (left.kind, right.kind):
         return NULL
     if left.kind in NUMBERS and right.kind in NUMBERS:
-        left, right = as_decimal(writer, left), as_decimal(writer, right)
-        needs = left.needs
+        left, right = operand(writer, left), operand(writer, right)
         if node.type in ("tdiv", "fdiv", "mod"):
-            right = writer.source.bound(right)
-            needs += (*right.needs, f"{right.value} != 0")
-        else:
-            needs += right.needs
-        return Written("decimal", _call(writer, f"decimal_{node.type}", left.value, right.value), needs)
+            if right.literal == (0,):
+                return NULL
+            right = right if right.literal else _not_zero(writer, right)
+        needs = left.needs + right.needs
+        text = run(writer, f"decimal_{node.type}", left.value, right.value)
+        return Written("decimal", text, needs, near=near.combined(node.type, left.near, right.near))
     kind = _SUMS.get((left.kind, node.type, right.kind))
     if kind is None:
         raise NotWrittenError
     sign = "+" if node.type == "add" else "-"
     return Written(kind, f"({left.value} {sign} {right.value})", left.needs + right.needs)
+
+
+def _not_zero(writer: Writer, number: Written) -> Written:
+    if number.near and number.near.value.isidentifier():
+        return replace(number, needs=(*number.needs, f"{number.near.value} != 0"))
+    number = writer.source.bound(number)
+    return replace(number, needs=(*number.needs, f"{number.value} != 0"))
 
 
 _SUMS: dict[tuple[Kind, str, Kind], Kind] = {
@@ -210,14 +218,15 @@ def bitwise(writer: Writer, node: Any) -> Written:
         )
     if left.kind in NUMBERS and right.kind in NUMBERS:
         operands = (as_decimal(writer, each).value for each in (left, right))
-        return writer.source.unless_none("decimal", _call(writer, f"decimal_{node.type}", *operands), needs)
+        return writer.source.unless_none("decimal", run(writer, f"decimal_{node.type}", *operands), needs)
     raise NotWrittenError
 
 
 def negative(writer: Writer, right: Written) -> Written:
     """`-value`."""
     if right.kind == "decimal":
-        return Written("decimal", _call(writer, "decimal_minus", right.value), right.needs)
+        text = run(writer, "decimal_minus", right.value)
+        return Written("decimal", text, right.needs, near=near.turned(right.near))
     if right.kind in ("double", "duration"):
         return Written(right.kind, f"(-{right.value})", right.needs)
     if right.kind == "null":
@@ -232,7 +241,7 @@ def item(writer: Writer, node: Any) -> Written:
     if container.kind not in ("text", "list") or element in (None, "list", "set") or index.kind not in NUMBERS:
         raise NotWrittenError
     if index.literal is None:
-        text = _call(writer, "item", container.value, index.value)
+        text = run(writer, "item", container.value, index.value)
         return writer.source.unless_none(element, text, container.needs + index.needs)
     if index.literal[0] != (whole := int(index.literal[0])):
         return NULL
@@ -256,119 +265,32 @@ def part_of(writer: Writer, node: Any) -> Written:
     return Written(container.kind, f"{container.value}[{':'.join(texts)}]", container.needs, container.element)
 
 
-def call(writer: Writer, node: Any) -> Written:
-    """`$name(…)` or `text.starts_with(…)`."""
-    given = [writer.write(argument) for argument in node.arguments]
-    if any(each.kind == "null" for each in given):
-        return Written("truth", "False") if isinstance(node.function, ast.GetAttributeExpression) else NULL
-    needs = tuple(need for each in given for need in each.needs)
-    if isinstance(node.function, ast.GetAttributeExpression):
-        subject = writer.write(node.function.object)
-        if subject.kind != "text" or given[0].kind != "text":
-            raise NotWrittenError
-        test = {"starts_with": "startswith", "ends_with": "endswith"}[node.function.name]
-        return Written("truth", both(*subject.needs, *needs, f"{subject.value}.{test}({given[0].value})"))
-    if not isinstance(node.function, ast.SymbolExpression):
-        raise NotWrittenError
-    if write := _BUILT_IN.get(node.function.name):
-        return write(writer, given, needs)
-    return _function(writer, node.function.name, given)
-
-
-def _function(writer: Writer, name: str, given: list[Written]) -> Written:
-    function = known_functions()[name]
-    if any(each.kind == "list" and each.element not in ("text", *NUMBERS) for each in given):
-        raise NotWrittenError
-    given = [writer.source.bound(each) if each.kind == "list" else each for each in given]
-    needs = tuple(need for each in given for need in each.needs)
-    arguments = [_as_annotated(writer, each) for each in given]
-    if function.looks_at_clock:
-        arguments.append(writer.source.anchor("now"))
-    caller = writer.source.named(f"call_{name}", function.on_plain_values())
-    kind, element = _KINDS[function.result]
-    return writer.source.unless_none(kind, f"{caller}({', '.join(arguments)})", needs, element)
-
-
-def _as_annotated(writer: Writer, given: Written) -> str:
-    """An argument as a function's annotations know it: numbers are floats, lists have no nulls."""
-    if given.kind == "list":
-        each = "float(each)" if given.element in NUMBERS else "each"
-        return f"[{each} for each in {given.value} if each is not None]"
-    if given.kind == "decimal" and given.literal:
-        return writer.source.constant(float(given.literal[0]))
-    return f"float({given.value})" if given.kind in NUMBERS else given.value
-
-
-def _absolute(writer: Writer, given: list[Written], needs: tuple[str, ...]) -> Written:
-    [number] = given
-    if number.kind == "double":
-        return Written("double", f"abs({number.value})", needs)
-    if number.kind == "decimal":
-        return Written("decimal", _call(writer, "decimal_abs", number.value), needs)
-    raise NotWrittenError
-
-
-def _total(writer: Writer, given: list[Written], needs: tuple[str, ...]) -> Written:
-    if given[0].element not in NUMBERS:
-        raise NotWrittenError
-    text = _call(writer, "total", as_tuple(writer, given[0]))
-    return writer.source.unless_none("decimal", text, needs)
-
-
-def _of_all(operation: str) -> Callable[[Writer, list[Written], tuple[str, ...]], Written]:
-    def write(writer: Writer, given: list[Written], needs: tuple[str, ...]) -> Written:
-        [numbers] = given
-        if numbers.element not in NUMBERS:
-            raise NotWrittenError
-        return writer.source.unless_none(numbers.element, _call(writer, operation, numbers.value), needs)
-
-    return write
-
-
-def _truth_of_all(name: str) -> Callable[[Writer, list[Written], tuple[str, ...]], Written]:
-    def write(_writer: Writer, given: list[Written], needs: tuple[str, ...]) -> Written:
-        if given[0].kind != "list":
-            raise NotWrittenError
-        return Written("truth", f"{name}({given[0].value})", needs)
-
-    return write
-
-
-def _split(writer: Writer, given: list[Written], needs: tuple[str, ...]) -> Written:
-    text = _call(writer, "split", *(each.value for each in given))
-    return writer.source.unless_none("list", text, needs, "text")
-
-
-_BUILT_IN: dict[str, Callable[[Writer, list[Written], tuple[str, ...]], Written]] = {
-    "abs": _absolute,
-    "all": _truth_of_all("all"),
-    "any": _truth_of_all("any"),
-    "max": _of_all("largest"),
-    "min": _of_all("smallest"),
-    "split": _split,
-    "sum": _total,
-}
-
-
 def as_decimal(writer: Writer, number: Written) -> Written:
-    """A number in the form that arithmetic needs."""
+    """A number as a decimal, with the same needs."""
     if number.kind == "decimal":
         return number
-    return Written("decimal", _call(writer, "as_decimal", number.value), number.needs)
+    close = near.stored(number.value) if number.value.isidentifier() else None
+    return Written("decimal", run(writer, "as_decimal", number.value), number.needs, near=close)
 
 
-def exact_double(number: Written) -> float | None:
-    """The double that prints as a literal, where there is one."""
+def operand(writer: Writer, number: Written) -> Written:
+    """A number as a decimal that knows what double it is near."""
+    return as_decimal(writer, writer.source.bound(number) if number.kind == "double" else number)
+
+
+def as_stored(source: Source, number: Written) -> Written | None:
+    """A literal in the form of a stored number, where there is one that prints so."""
     found = as_double("==", number.literal[0]) if number.literal else None
-    return None if found is None else found[1]
+    return found and Written("double", source.constant(found[1]), literal=(found[1],))
 
 
 def as_tuple(writer: Writer, members: Written) -> str:
     """A list as rule_engine compares it: a tuple, numbers as decimals."""
     if members.literal:
         return members.value
-    return _call(writer, "decimals" if members.element == "double" else "tuple", members.value)
+    return run(writer, "decimals" if members.element == "double" else "tuple", members.value)
 
 
-def _call(writer: Writer, operation: str, *arguments: str) -> str:
+def run(writer: Writer, operation: str, *arguments: str) -> str:
+    """The text that calls one of `operations`."""
     return f"{writer.source.named(operation, OPERATIONS[operation])}({', '.join(arguments)})"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache, lru_cache
 from typing import Any
 
@@ -26,7 +27,6 @@ from muster.rules.conditions import (
     Present,
     TextTest,
     Truthy,
-    leaves,
 )
 from muster.rules.fields import FieldType, Registry
 from muster.rules.limits import as_double
@@ -60,8 +60,7 @@ def to_predicate(
     """
 
     def by_oracle() -> Predicate:
-        inner = {leaf.cohort: leaf.rule for leaf in leaves(condition) if isinstance(leaf, InCohort)}
-        return build_oracle(condition_text(condition), registry, time_zone, tuple(inner.items()))
+        return _by_oracle(condition, registry, time_zone)
 
     def with_nulls() -> Predicate:
         return _generated(_Writer(Source(time_zone), registry, nulls=True), condition, required_parts, by_oracle)
@@ -92,8 +91,29 @@ def _generated(
         "        return otherwise()(profile, now)",
     )
     source.names |= {"no_part": _NO_PART, "failures": FAILURES, "otherwise": cache(otherwise)}
-    holds: Predicate = source.compiled("holds", "\n".join(text))
-    return holds
+    try:
+        return source.compiled("holds", "\n".join(text))
+    except (SyntaxError, RecursionError, MemoryError):  # Python reads no more than 200 brackets inside each other
+        return otherwise()
+
+
+def _by_oracle(condition: Condition, registry: Registry, time_zone: str) -> Predicate:
+    """Leaf by leaf, each built when it is first asked: with other cohorts' rules in it, the whole has no text."""
+    match condition:
+        case And(parts=parts) | Or(parts=parts):
+            holds = all if isinstance(condition, And) else any
+            several = [_by_oracle(part, registry, time_zone) for part in parts]
+            return lambda profile, now: holds(decide(profile, now) for decide in several)
+        case Not(part=part):
+            denied = _by_oracle(part, registry, time_zone)
+            return lambda profile, now: not denied(profile, now)
+    leaf, inner = condition, ((condition.cohort, condition.rule),) if isinstance(condition, InCohort) else ()
+    built = cache(lambda: build_oracle(condition_text(leaf), registry, time_zone, inner))
+
+    def decide(profile: Mapping[str, Any], now: datetime) -> bool:
+        return built()(profile, now)
+
+    return decide
 
 
 @dataclass

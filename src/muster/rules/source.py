@@ -12,6 +12,7 @@ from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 from muster.rules.conditions import Field
+from muster.rules.near import Near
 from muster.rules.oracle import start_of_day
 
 Kind = Literal["truth", "text", "double", "decimal", "moment", "duration", "list", "set", "part", "null"]
@@ -35,6 +36,8 @@ class Written:
     """Of a list or set, what all members are; None when they differ or that is not known."""
     literal: tuple[Any] | None = None
     """A constant's value."""
+    near: Near | None = None
+    """Of a decimal, a double near it."""
 
 
 NULL = Written("null", "None", ("False",))

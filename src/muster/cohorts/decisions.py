@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from bson import ObjectId, Timestamp
 
@@ -31,15 +31,24 @@ class Pending:
     rules: Collection[LiveRule] | None = None
 
 
+class Counted(NamedTuple):
+    """A generation that a transaction writes rows of, and on what terms."""
+
+    cohort_id: str
+    number: int
+    is_filling: bool
+    follows: bool  # a rule
+
+
 @dataclass(slots=True)
 class Decisions:
-    """What one transaction writes. `counts` is by generation: (cohort, number, is filling) → (net members, rows)."""
+    """What one transaction writes. `counts` is by generation: (net members, rows)."""
 
     inserted: list[dict[str, Any]] = field(default_factory=list)
     replaced: list[dict[str, Any]] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
     changes: list[dict[str, Any]] = field(default_factory=list)
-    counts: dict[tuple[str, int, bool], list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0]))
+    counts: dict[Counted, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0]))
 
     def __len__(self) -> int:
         """How many rows are written."""
@@ -47,14 +56,14 @@ class Decisions:
 
     def count(self, live: LiveRule, net: int) -> None:
         """One more row written for a generation."""
-        both = self.counts[live.cohort_id, live.number, live.is_filling]
+        both = self.counts[Counted(live.cohort_id, live.number, live.is_filling, live.rule is not None)]
         both[0] += net
         both[1] += 1
 
     @property
     def touches_filling(self) -> bool:
         """Whether a run writes beside these: then they must be decided anew on rows read in the transaction."""
-        return any(is_filling for _, _, is_filling in self.counts)
+        return any(generation.is_filling for generation in self.counts)
 
 
 @dataclass(frozen=True, slots=True)

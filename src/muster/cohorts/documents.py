@@ -65,7 +65,8 @@ class StoredRule(BaseModel):
 class Generation(BaseModel):
     """The members under one effective rule: its own, and those of the cohorts that it names, as they were at its begin.
 
-    `rule` is None for members given by hand. `inner` holds every cohort that the rule reaches: a dynamic one with its
+    `rule` is None where members follow none: given by hand, or kept as they were when the cohort became static.
+    `inner` holds every cohort that the rule reaches: a dynamic one with its
     rule, a static one with None.
     """
 
@@ -74,8 +75,8 @@ class Generation(BaseModel):
     inner: dict[str, StoredRule | None] = {}
     now: datetime | None = None  # what `$now` was to the run that filled it
     placed_at: datetime | None = None  # when readers began to see it, by the database server's clock
-    # Raised by the watcher with every row it writes while a run fills the generation: a write to the same document as
-    # the run's switch, so that the two exclude each other and the count that the switch takes is exact.
+    # Raised by the watcher with every row it writes: a write to the document that runs and conversions write, too, so
+    # that they exclude each other, and the count that a run takes as it puts the generation in place is exact.
     live_writes: int = 0
 
 

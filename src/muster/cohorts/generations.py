@@ -119,12 +119,13 @@ async def put_in_place(
             elapsed_ms=elapsed_ms,
             at=placed_at,
         )
+        frozen = {"rule": None} if wanted["kind"] == Kind.STATIC else {}  # its rule was asked once
         await cohorts.update_one(
             {"_id": cohort.id},
             [
                 {
                     "$set": {
-                        "active": {"$mergeObjects": ["$filling", {"now": now, "placed_at": placed_at}]},
+                        "active": {"$mergeObjects": ["$filling", {"now": now, "placed_at": placed_at, **frozen}]},
                         "filling": None,
                         "run": None,
                         "state": State.READY.value,
@@ -168,6 +169,23 @@ async def put_in_place(
         await raise_registry_version()
     await send_all(jobs)
     return record
+
+
+async def freeze(cohort: Cohort, session: AsyncIOMotorClientSession) -> None:
+    """Keep the members as readers see them, in the transaction that makes the cohort static.
+
+    Whoever still decides by the rule does not get to commit, and a run under way is not wanted any more. Only the very
+    first one is: nobody has seen members yet, and what it finds is what stays.
+    """
+    if cohort.active is None and cohort.run is not None:
+        return
+    values: dict[str, Any] = {"state": State.READY.value, "error": None, "run": None, "filling": None}
+    if cohort.active is None:
+        number = cohort.last_generation + 1
+        values |= {"active": Generation(number=number).model_dump(), "last_generation": number, "member_count": 0}
+    else:
+        values |= {"active.rule": None}
+    await Cohort.get_motor_collection().update_one({"_id": cohort.id}, {"$set": values}, session=session)
 
 
 async def give_up(

@@ -13,6 +13,7 @@ from muster.api.etags import stale
 from muster.api.numbering import next_number
 from muster.api.paging import decode_cursor, page_of
 from muster.cohorts.documents import Cohort, Generation, Kind, State, StoredRule
+from muster.cohorts.generations import freeze
 from muster.cohorts.graph import (
     KIND,
     PREFIX,
@@ -184,6 +185,8 @@ async def _patch(cohort: Cohort, body: CohortPatch) -> Cohort | None:
             return None, []
         patched: Cohort = Cohort.model_validate(changed)
         await check_edges(patched, session)
+        if kind is Kind.STATIC and cohort.kind is Kind.DYNAMIC:
+            await freeze(patched, session)
         jobs = await reevaluate([patched.id] if evaluates else [], session)
         if evaluates or kind is not cohort.kind:  # what follows it rests on the rule, or on the kind, that it had
             jobs += await reevaluate(await dependents_of([patched.id], session), session)
@@ -194,7 +197,7 @@ async def _patch(cohort: Cohort, body: CohortPatch) -> Cohort | None:
         return None
     await send_all(job for job in jobs if job.arguments["cohort_id"] != patched.id)
     if not evaluates:
-        return patched
+        return await cohort_of(cohort.owner, cohort.id)
     await run_here_or_wait(jobs[0], here=await _is_quick(patched, jobs[0].arguments))
     return await cohort_of(cohort.owner, cohort.id)
 
@@ -234,9 +237,10 @@ async def evaluate_now(owner: str, cohort_id: str) -> Job:
             return await run_here_or_wait(running, here=False)
     job = await create_job(PREFIX, KIND, cohort.project_id, owner, {"cohort_id": cohort_id, "cause": "evaluate"})
     claimed = await Cohort.get_motor_collection().update_one(
-        {"_id": cohort_id, "run": cohort.run}, {"$set": {"run": job.id, "state": State.EVALUATING.value}}
+        {"_id": cohort_id, "run": cohort.run, "kind": Kind.DYNAMIC.value},
+        {"$set": {"run": job.id, "state": State.EVALUATING.value}},
     )
-    if claimed.matched_count == 0:  # somebody else began one since
+    if claimed.matched_count == 0:  # somebody else began one since, or it is static by now
         return await evaluate_now(owner, cohort_id)
     return await run_here_or_wait(job, here=await _is_quick(cohort, job.arguments))
 

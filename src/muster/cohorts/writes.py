@@ -1,10 +1,12 @@
 """What one transaction of the watcher writes: rows, entries in `changes`, counts."""
 
+from typing import Any
+
 from motor.motor_asyncio import AsyncIOMotorClientSession
 from pymongo import ReplaceOne, UpdateOne
 from pymongo.errors import BulkWriteError
 
-from muster.cohorts.decisions import Decisions
+from muster.cohorts.decisions import Counted, Decisions
 from muster.cohorts.documents import Change, Cohort, Membership
 from muster.cohorts.evaluation import DUPLICATE_KEY
 
@@ -22,7 +24,7 @@ async def write(decisions: Decisions, session: AsyncIOMotorClientSession) -> Non
     if decisions.changes:
         await Change.get_motor_collection().insert_many(decisions.changes, session=session)
     if decisions.counts:
-        counted = [_count(*generation, *numbers) for generation, numbers in decisions.counts.items()]
+        counted = [_count(generation, *numbers) for generation, numbers in decisions.counts.items()]
         result = await Cohort.get_motor_collection().bulk_write(counted, session=session)
         if result.matched_count < len(counted):
             raise RulesMoved
@@ -49,11 +51,17 @@ async def _write_rows(decisions: Decisions, session: AsyncIOMotorClientSession) 
             raise RulesMoved
 
 
-def _count(cohort_id: str, number: int, is_filling: bool, net: int, rows: int) -> UpdateOne:
+def _count(generation: Counted, net: int, rows: int) -> UpdateOne:
     """Count a batch's rows on their cohort, on the condition that the generation is still where we saw it.
 
-    A static cohort in place only loses erased profiles, so its kind needs no condition beside the generation.
+    And that it still follows its rule, where the rule decided: a cohort that became static meanwhile keeps the members
+    that it had. One that follows none only loses erased profiles. The rows are counted too, because as many who enter
+    as leave would change nothing in the document, and what is not written conflicts with nothing.
     """
-    if is_filling:
-        return UpdateOne({"_id": cohort_id, "filling.number": number}, {"$inc": {"filling.live_writes": rows}})
-    return UpdateOne({"_id": cohort_id, "active.number": number}, {"$inc": {"member_count": net}})
+    here: dict[str, Any] = {"_id": generation.cohort_id}
+    if generation.is_filling:
+        return UpdateOne({**here, "filling.number": generation.number}, {"$inc": {"filling.live_writes": rows}})
+    here["active.number"] = generation.number
+    if generation.follows:
+        here["active.rule"] = {"$ne": None}
+    return UpdateOne(here, {"$inc": {"member_count": net, "active.live_writes": rows}})

@@ -98,9 +98,15 @@ async def test_what_the_watcher_decided_before_does_not_move_a_static_cohort(
     monkeypatch.setattr(watcher, "write", write_late)
     await live.put(cid={"lead": {"score": 99.0}})
     await asyncio.wait_for(busy.wait(), 60)
-    read: list[Any] = []
-    read_event = stream._event
-    monkeypatch.setattr(stream, "_event", lambda document: read.append(document) or read_event(document))
+    read: list[stream.Event] = []
+    put = stream.ReadAhead._put
+
+    def put_noticed(self: stream.ReadAhead[Any], item: Any) -> None:
+        put(self, item)
+        if isinstance(item, stream.Event):
+            read.append(item)
+
+    monkeypatch.setattr(stream.ReadAhead, "_put", put_noticed)
     await live.put(ann={"lead": {"score": 1.0}}, bob={"lead": {"score": 99.0}})
     await until(lambda: _is_long(read, 2))
     queued.set()

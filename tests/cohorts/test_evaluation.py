@@ -9,6 +9,8 @@ from muster.cohorts.schemas import CohortIn, CohortPatch
 from muster.errors import Conflict, Invalid
 from muster.jobs.documents import Job
 from muster.jobs.service import create_job
+from muster.records.documents import Profile
+from muster.records.indexes import ready_fields
 from tests.cohorts.conftest import Workspace
 
 US_AND_HOT = 'lead.score > 50 and contact.country == "US" and customer.lifetime_value > 5000'
@@ -164,3 +166,30 @@ async def test_a_job_without_its_process_is_settled_for_its_cohort(workspace: Wo
 def _rows(cohort: Cohort):  # type: ignore[no-untyped-def]  # a Motor cursor
     number = cohort.active.number if cohort.active else 0
     return Membership.get_motor_collection().find({"generation": f"{cohort.id}|{number}"})
+
+
+async def test_a_snapshot_that_is_gone_makes_a_run_begin_again(workspace: Workspace) -> None:
+    """MongoDB keeps one for five minutes, and less when it has no room."""
+    await workspace.put(ann={"lead": {"score": 80.0}}, bob={"lead": {"score": 8.0}})
+    profiles = Profile.get_motor_collection()
+    failure = {
+        "failCommands": ["find"],
+        "namespace": f"{profiles.database.name}.{profiles.name}",
+        "errorCode": 239,
+        "appName": "muster",
+    }
+    admin = profiles.database.client.admin
+    await admin.command({"configureFailPoint": "failCommand", "mode": {"times": 1}, "data": failure})
+    try:
+        cohort = await workspace.cohort("lead.score > 50")
+    finally:
+        await admin.command({"configureFailPoint": "failCommand", "mode": "off"})
+    assert await workspace.members(cohort) == {"ann"}
+    assert cohort.last_generation == 2, "one was begun and left"
+
+
+async def test_windows_of_time_get_an_index(workspace: Workspace) -> None:
+    """Every tick asks for a range of them."""
+    await workspace.cohort('$now - lead.created_at < t"P30D" and contact.birth_date > d"1990-01-01"')
+    assert {"lead.created_at"} <= await ready_fields()
+    assert "contact.birth_date" not in await ready_fields()

@@ -8,18 +8,22 @@ from datetime import datetime
 from operator import attrgetter
 from typing import Any, Self
 
-from pymongo.errors import BulkWriteError
+import structlog
+from pymongo.errors import BulkWriteError, OperationFailure
 
 from muster.cohorts.changes import cause_of, write_difference
-from muster.cohorts.documents import Cohort, Membership, Run, RunState, generation_id
+from muster.cohorts.documents import Cohort, Kind, Membership, Run, RunState, generation_id
 from muster.cohorts.generations import Filled, begin, filling_of, give_up, put_in_place, row, server_time
 from muster.cohorts.graph import read_stored
 from muster.cohorts.scans import BATCH, Scan, in_batches, listed, matching, planned
-from muster.cohorts.snapshot import Snapshot, open_snapshot
+from muster.cohorts.snapshot import Snapshot, is_gone, open_snapshot
+from muster.errors import Conflict
+from muster.records.indexes import ensure_field_index
 from muster.records.service import registry
+from muster.rules import Rule
 
 INSERTS_AT_ONCE = 2  # while one batch is written the next is read and built
-ATTEMPTS_AFTER_LOST_HISTORY = 5
+ATTEMPTS = 5  # where the watcher loses its history meanwhile, or the snapshot is gone
 
 REPORT_EVERY = 0.25  # seconds between two reports of progress, and so until a cancellation is noticed
 
@@ -28,6 +32,8 @@ DUPLICATE_KEY = 11000
 _BYTES = attrgetter("binary")  # ObjectIds compare in Python, their bytes in C
 
 Progress = Callable[[int, int | None], Awaitable[None]]
+
+log = structlog.get_logger(__name__)
 
 
 async def evaluate(
@@ -38,18 +44,24 @@ async def evaluate(
     `members` are the `pii_id`s of a static cohort given by hand; without them the rule decides. Where an attempt before
     died after that, only the rest is done. Raises `generations.Superseded` when the cohort went or wants another run.
     """
-    for _ in range(ATTEMPTS_AFTER_LOST_HISTORY):
+    for _ in range(ATTEMPTS):
         if (stands := await Run.get(run)) is not None and stands.state is RunState.SUCCEEDED:
             return await _finished(stands)
         started = time.perf_counter()
         cohort = await begin(cohort_id, run)
-        async with open_snapshot() as snapshot:
-            now = await server_time()
-            filled = await _fill(cohort, snapshot, now, cause=cause, members=members, progress=progress)
+        rule = None if members is not None else await _rule_of(cohort)
+        try:
+            async with open_snapshot() as snapshot:
+                now = await server_time()
+                filled = await _fill(cohort, rule, snapshot, now, cause=cause, members=members or [], progress=progress)
+        except OperationFailure as error:
+            if is_gone(error):
+                continue
+            raise
         record = await put_in_place(cohort, run, filled, cause=cause, now=now, started=started)
         if record is not None:
             return await _finished(record)
-    sentence = "The change stream lost its history again and again while the cohort was evaluated; try again."
+    sentence = "Again and again history or snapshot were lost while the cohort was evaluated; try again."
     await give_up(cohort_id, run, sentence, cause=cause)
     raise RuntimeError(sentence)
 
@@ -65,28 +77,40 @@ async def _finished(run: Run) -> dict[str, Any]:
     }
 
 
+async def _rule_of(cohort: Cohort) -> Rule | None:
+    """The rule of the generation that is filled, with an index for each of its windows, which every tick will ask."""
+    filling = filling_of(cohort)
+    if filling.rule is None:
+        return None
+    rule = read_stored(filling.rule, await registry(cohort.project_id), filling.inner)
+    for name in sorted({window.field for window in rule.windows}) if cohort.kind is Kind.DYNAMIC else ():
+        try:
+            await ensure_field_index(name)
+        except Conflict as full:  # a tick then reads the whole project
+            await log.awarning("No index for a window of time", cohort=cohort.id, field=name, reason=str(full))
+    return rule
+
+
 async def _fill(
     cohort: Cohort,
+    rule: Rule | None,
     snapshot: Snapshot,
     now: datetime,
     *,
     cause: str,
-    members: list[str] | None,
+    members: list[str],
     progress: Progress,
 ) -> Filled:
     before = await _members_before(cohort, snapshot)
-    filling = filling_of(cohort)
-    stored = filling.rule
     scan = Scan()
-    if members is not None or stored is None:
+    if rule is None:
         strategy = "list"
-        batches = listed(cohort.project_id, members or [], snapshot, scan)
+        batches = listed(cohort.project_id, members, snapshot, scan)
     else:
-        rule = read_stored(stored, await registry(cohort.project_id), filling.inner)
         plan = await planned(rule, snapshot.session)
         strategy = str(plan.strategy)
         batches = matching(cohort.project_id, plan, snapshot, now, scan)
-    generation = generation_id(cohort.id, filling.number)
+    generation = generation_id(cohort.id, filling_of(cohort).number)
     matched, were_members = 0, len(before)
     reported = 0.0
     async with _Inserts() as inserts, aclosing(batches):

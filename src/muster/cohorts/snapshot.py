@@ -8,8 +8,16 @@ from typing import Any
 
 from bson import Timestamp
 from motor.motor_asyncio import AsyncIOMotorClientSession
+from pymongo.errors import OperationFailure
 
 from muster.cohorts.documents import REGISTRY, RegistryVersion
+
+_UNAVAILABLE, _TOO_OLD = 246, 239
+
+
+def is_gone(error: OperationFailure) -> bool:
+    """Whether a snapshot can no longer be read, since minutes have passed or the collection changed: take another."""
+    return error.code in {_UNAVAILABLE, _TOO_OLD}
 
 
 @dataclass(frozen=True, slots=True)

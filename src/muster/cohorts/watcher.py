@@ -17,7 +17,7 @@ import structlog
 from bson import Binary, ObjectId
 from bson.binary import UUID_SUBTYPE
 from motor.motor_asyncio import AsyncIOMotorClientSession
-from pymongo.errors import PyMongoError
+from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 
 from muster.cohorts import changes
@@ -26,7 +26,7 @@ from muster.cohorts.documents import Cause, Cohort, Membership, WatchState
 from muster.cohorts.live_rules import TOUCHED, LiveRule, LiveRules, changes_a_rule_could_see, read_live_rules
 from muster.cohorts.reconciliation import differing
 from muster.cohorts.slices import ALL, LEASE_TTL, Slice, share
-from muster.cohorts.snapshot import Snapshot, open_snapshot, raise_registry_version
+from muster.cohorts.snapshot import Snapshot, is_gone, open_snapshot, raise_registry_version
 from muster.cohorts.stream import Event, Stream, StreamEnded, deployment_of_profiles
 from muster.cohorts.ticks import Candidates, Clock, Tick
 from muster.cohorts.writes import RulesMoved, write
@@ -159,14 +159,18 @@ class Watcher:
         """Decide on what is pending at a snapshot and write it with the token; anew when rules moved meanwhile."""
         while True:
             await self._renew()
-            async with open_snapshot() as snapshot:
-                self.live = await read_live_rules(snapshot, self.live)
-                pending = await pending_at(snapshot)
-                moment = Moment(self.live, snapshot.as_of, snapshot.now)
-                await _forget_erased(pending)
-                rows = await _rows(pending, self.live, snapshot.session)
-                if await self._settle(pending, rows, moment, token):
-                    return
+            try:
+                async with open_snapshot() as snapshot:
+                    self.live = await read_live_rules(snapshot, self.live)
+                    pending = await pending_at(snapshot)
+                    moment = Moment(self.live, snapshot.as_of, snapshot.now)
+                    await _forget_erased(pending)
+                    rows = await _rows(pending, self.live, snapshot.session)
+                    if await self._settle(pending, rows, moment, token):
+                        return
+            except OperationFailure as error:
+                if not is_gone(error):
+                    raise
 
     async def _pending(
         self, changed: Mapping[ObjectId, frozenset[str] | None], snapshot: Snapshot

@@ -1,0 +1,88 @@
+"""Every membership counted again by brute force: the oracle over every profile, with nothing that MongoDB was asked.
+
+An answer of the oracle is kept for as long as all that the rule's text names of a profile stays what it was. What a
+rule names is read off its text alone, and rather too much than too little: neither the compiled rule nor its list of
+fields, which the watcher goes by, has a say in it.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+from muster.rules import PARTS, Registry, known_functions, oracle, read_rule
+
+Profile = Mapping[str, Any]
+Name = TypeVar("Name")  # what a profile is called: its pii_id, or its `_id`
+
+_NAMED = re.compile(rf"\b({'|'.join(PARTS)})\b(?:\.(\w+))?")
+_CLOCKS = ("$now", "$today")
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A profile with its values laid out by path, each hashable; a part alone stands for all of its values."""
+
+    profile: Profile
+    parts: tuple[bool, ...]
+    values: Mapping[str, Any]
+
+
+def seen(profile: Profile) -> Seen:
+    """Lay a profile out."""
+    values: dict[str, Any] = {}
+    for part in PARTS:
+        if (found := profile.get(part)) is not None:
+            laid_out = {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
+            values[part] = tuple(sorted(laid_out.items()))
+            values.update({f"{part}.{name}": value for name, value in laid_out.items()})
+    return Seen(profile, tuple(part in values for part in PARTS), values)
+
+
+@dataclass
+class Population(Generic[Name]):
+    """Profiles by name, laid out again only where they changed."""
+
+    everybody: dict[Name, Seen] = field(default_factory=dict)
+
+    def become(self, profiles: Mapping[Name, Profile]) -> None:
+        """Take over the profiles as they are stored by now."""
+        before = self.everybody
+        self.everybody = {
+            name: kept if (kept := before.get(name)) is not None and kept.profile == profile else seen(profile)
+            for name, profile in profiles.items()
+        }
+
+
+class Meaning:
+    """What one rule means, by the oracle, with the answers that it gave last time."""
+
+    def __init__(self, text: str, registry: Registry, time_zone: str = "UTC") -> None:
+        self._holds = oracle(read_rule(text, registry, time_zone=time_zone))
+        self._paths = tuple(sorted({".".join(filter(None, named)) for named in _NAMED.findall(text)}))
+        self.looks_at_clock = any(name in text for name in (*_CLOCKS, *_functions_of_the_clock()))
+        self._known: dict[Any, bool] = {}
+
+    def members(self, everybody: Mapping[Name, Seen], now: datetime) -> set[Name]:
+        """The names of all who belong at this moment."""
+        known = {} if self.looks_at_clock else self._known
+        answers: dict[Any, bool] = {}
+        members: set[Name] = set()
+        paths, holds = self._paths, self._holds
+        for name, each in everybody.items():
+            key = (each.parts, *map(each.values.get, paths))
+            answer = answers.get(key)
+            if answer is None:
+                answer = known.get(key)
+                if answer is None:
+                    answer = holds(each.profile, now)
+                answers[key] = answer
+            if answer:
+                members.add(name)
+        self._known = answers
+        return members
+
+
+def _functions_of_the_clock() -> Iterable[str]:
+    return (f"${name}" for name, function in known_functions().items() if function.looks_at_clock)

@@ -1,0 +1,218 @@
+"""At a quiet point: is everything what a recount by brute force says it must be?"""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import httpx
+from bson import ObjectId
+from motor.motor_asyncio import AsyncIOMotorDatabase
+
+from muster.rules import Registry
+from tests.recount import Meaning, Population
+from tests.simulation.books import Known
+from tests.simulation.drawing import Chance
+from tests.simulation.writers import Writer
+
+Database = AsyncIOMotorDatabase[dict[str, Any]]
+PAGED = 3  # cohorts whose members are also read through REST, page by page
+LOOKED_UP = 5  # profiles whose cohorts are also asked for
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A cohort as it was at the last quiet point."""
+
+    generation: int
+    members: set[ObjectId]
+
+
+@dataclass
+class Checks:
+    """Recounts everything, again and again; what it finds wrong is a sentence each."""
+
+    database: Database
+    api: httpx.AsyncClient
+    chance: Chance
+    registries: Mapping[str, Registry]
+    zones: Mapping[str, str]
+    populations: dict[str, Population[ObjectId]] = field(init=False)
+    meanings: dict[tuple[str, str], Meaning] = field(default_factory=dict)
+    before: dict[str, Shown] = field(default_factory=dict)
+    last_change: ObjectId | None = None
+    rows: int = 0  # memberships compared
+    pairs: int = 0  # of a profile and a rule
+    changes: int = 0  # replayed
+
+    def __post_init__(self) -> None:
+        self.populations = {project: Population() for project in self.registries}
+
+    async def wrong(self, known: Mapping[str, Known], writers: list[Writer], now: datetime) -> list[str]:
+        """All that differs."""
+        profiles = await self._profiles()
+        found = [complaint for writer in writers for complaint in writer.complaints]
+        for writer in writers:
+            stored = {each["pii_id"]: each for each in profiles[writer.project].values()}
+            found += writer.wrong(stored)
+        for project, population in self.populations.items():
+            population.become(profiles[project])
+        cohorts = {cohort["_id"]: cohort async for cohort in self.database["cohorts"].find()}
+        if set(cohorts) != set(known):
+            found.append(f"cohorts are {sorted(cohorts)}, they must be {sorted(known)}")
+        rows = await self._rows()
+        shown: dict[str, Shown] = {}
+        for cohort_id, each in known.items():
+            if (cohort := cohorts.get(cohort_id)) is None:
+                continue
+            number = cohort["active"]["number"]
+            listed = rows.get(f"{cohort_id}|{number}", [])
+            members = set(listed)
+            found += self._state(cohort, each)
+            if not len(listed) == len(members) == cohort["member_count"]:
+                found.append(f"{cohort_id}: count {cohort['member_count']}, {len(listed)} rows, {len(members)} members")
+            found += self._members(each, members, now)
+            shown[cohort_id] = Shown(number, members)
+        found += await self._replay(shown)
+        found += await self._through_rest(cohorts, shown)
+        self.before = shown
+        return found
+
+    async def _profiles(self) -> dict[str, dict[ObjectId, dict[str, Any]]]:
+        profiles: dict[str, dict[ObjectId, dict[str, Any]]] = {project: {} for project in self.registries}
+        async for profile in self.database["profiles"].find():
+            profiles[profile["project_id"]][profile["_id"]] = profile
+        return profiles
+
+    async def _rows(self) -> dict[str, list[ObjectId]]:
+        pipeline = [{"$match": {"in": True}}, {"$group": {"_id": "$generation", "profiles": {"$push": "$profile"}}}]
+        groups = self.database["memberships"].aggregate(pipeline, allowDiskUse=True)
+        return {group["_id"]: group["profiles"] async for group in groups}
+
+    def _state(self, cohort: Mapping[str, Any], known: Known) -> list[str]:
+        rule = cohort["rule"] and cohort["rule"]["text"]
+        is_so = (cohort["kind"], cohort["state"], cohort["run"], cohort["filling"])
+        found = []
+        if is_so != (known.kind, "ready", None, None):
+            found.append(f"{known.id} is {is_so} with {cohort['error']!r}, it must be a ready {known.kind} one")
+        if known.kind == "dynamic" and not rule == known.rule == cohort["active"]["rule"]["text"]:
+            found.append(f"{known.id} has the rule {rule!r}, it must have {known.rule!r}")
+        return found
+
+    def _members(self, known: Known, members: set[ObjectId], now: datetime) -> list[str]:
+        """Whom a rule or a hand put in, and nobody else."""
+        population = self.populations[known.project]
+        self.rows += len(members)
+        if known.kind == "dynamic":
+            expected = self.expected(known, now)
+            doubtful: set[ObjectId] = set()
+        else:
+            there = population.everybody.keys()
+            expected = (members if known.given is None else known.given) & there
+            doubtful = known.doubtful & there
+            known.given, known.doubtful = members, set()
+        wrong = (members ^ expected) - doubtful
+        if not wrong:
+            return []
+        some = [self._about(known.project, profile) for profile in list(wrong & expected)[:3]]
+        others = [self._about(known.project, profile) for profile in list(wrong - expected)[:3]]
+        return [
+            f"{known.id}, {known.kind}, {known.rule!r} at {now}: "
+            f"{len(wrong & expected)} missing: {some}; {len(wrong - expected)} surplus: {others}"
+        ]
+
+    def expected(self, known: Known, now: datetime) -> set[ObjectId]:
+        """The members of a dynamic cohort by the oracle."""
+        assert known.rule is not None
+        key = (known.project, known.rule)
+        if key not in self.meanings:
+            self.meanings[key] = Meaning(known.rule, self.registries[known.project], self.zones[known.project])
+        everybody = self.populations[known.project].everybody
+        self.pairs += len(everybody)
+        return self.meanings[key].members(everybody, now)
+
+    def forget(self, known: Mapping[str, Known]) -> None:
+        """Rules that no cohort has any more."""
+        wanted = {(each.project, each.rule) for each in known.values()}
+        self.meanings = {key: meaning for key, meaning in self.meanings.items() if key in wanted}
+
+    def _about(self, project: str, profile: ObjectId) -> Any:
+        found = self.populations[project].everybody.get(profile)
+        return found.profile if found else f"{profile}, who is no more"
+
+    async def _replay(self, shown: Mapping[str, Shown]) -> list[str]:
+        """What `changes` tell since the last quiet point leads from the members of then to those of now."""
+        wanted = {} if self.last_change is None else {"_id": {"$gt": self.last_change}}
+        by_cohort: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+        async for change in self.database["changes"].find(wanted).sort("_id", 1):
+            by_cohort[change["cohort"]].append(change)
+            self.last_change = change["_id"]
+            self.changes += 1
+        found: list[str] = []
+        for cohort_id, now in shown.items():
+            before = self.before.get(cohort_id)
+            changes = [each for each in by_cohort[cohort_id] if each["generation"] == now.generation]
+            if before is not None and before.generation == now.generation:
+                found += _differs(cohort_id, before.members, changes, now.members)
+            else:
+                found += await self._first_fill(cohort_id, changes, now)
+        return found
+
+    async def _first_fill(self, cohort_id: str, changes: list[Mapping[str, Any]], now: Shown) -> list[str]:
+        """Undone one by one, the changes since a run lead back to as many members as the run found."""
+        members = set(now.members)
+        for change in reversed(changes):
+            members ^= {change["profile"]}
+        run = await self.database["runs"].find_one({"cohort": cohort_id, "generation": now.generation})
+        count = run["member_count"] if run else 0
+        found = _differs(cohort_id, members, changes, now.members)
+        if count != len(members):
+            found.append(f"{cohort_id}: the run says {count} members, the changes since lead back to {len(members)}")
+        return found
+
+    async def _through_rest(self, cohorts: Mapping[str, Any], shown: Mapping[str, Shown]) -> list[str]:
+        """A few cohorts and profiles, as whoever asks the API sees them."""
+        found: list[str] = []
+        for cohort_id in self.chance.random.sample(sorted(shown), min(PAGED, len(shown))):
+            project = cohorts[cohort_id]["project_id"]
+            everybody = self.populations[project].everybody
+            expected = {str(everybody[each].profile["pii_id"]) for each in shown[cohort_id].members if each in everybody}
+            for order in ("joined", "id"):
+                listed = [each["pii_id"] for each in await self._pages(f"/v1/cohorts/{cohort_id}/members", order=order)]
+                if len(listed) != len(expected) or set(listed) != expected:
+                    found.append(f"{cohort_id}: pages by {order} show {len(listed)} members, {len(expected)} they must")
+        for project, population in self.populations.items():
+            for profile in self.chance.random.sample(sorted(population.everybody), LOOKED_UP):
+                pii_id = population.everybody[profile].profile["pii_id"]
+                answer = await self.api.get(f"/v1/profiles/{pii_id}", params={"project_id": project})
+                listed = answer.json()["cohorts"]
+                expected = {cohort for cohort, each in shown.items() if profile in each.members}
+                if len(listed) != len(expected) or set(listed) != expected:
+                    found.append(f"{project} {pii_id} shows {listed}, it is in {sorted(expected)}")
+        return found
+
+    async def _pages(self, path: str, **parameters: str) -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = []
+        while True:
+            answer = await self.api.get(path, params={"limit": "1000", **parameters})
+            assert answer.status_code == 200, answer.text
+            page = answer.json()
+            items += page["items"]
+            if page["next_cursor"] is None:
+                return items
+            parameters["cursor"] = page["next_cursor"]
+
+
+def _differs(
+    cohort_id: str, before: set[ObjectId], changes: list[Mapping[str, Any]], now: set[ObjectId]
+) -> list[str]:
+    """Where changes do not lead from some members to others; entered and left must take turns."""
+    members, found = set(before), []
+    for change in changes:
+        if (change["change"] == "entered") == (change["profile"] in members):
+            found.append(f"{cohort_id}: {change['profile']} {change['change']} twice, last at {change['as_of']}")
+        members ^= {change["profile"]}
+    if members != now:
+        found.append(f"{cohort_id}: changes lead to other members than stored: {list(members ^ now)[:5]}")
+    return found

@@ -1,0 +1,262 @@
+"""A simulated workspace: writers, editors, a clock that runs, one watcher; and now and then all is quiet and recounted.
+
+Everything is drawn from one seed. How the writers' acts interleave is the machine's doing, as in life: the same seed
+draws the same acts, and mostly finds the same again.
+"""
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from random import Random
+from typing import Any
+from unittest import mock
+
+import httpx
+
+from muster.cohorts import evaluation, watcher
+from muster.cohorts.documents import Cohort
+from muster.projects.service import project_of
+from muster.records.service import registry
+from tests.rules.engines import NOW
+from tests.simulation.books import Book, Known
+from tests.simulation.checks import Checks, Database
+from tests.simulation.clock import Clock, moved
+from tests.simulation.drawing import KINDS, Chance, registry_with
+from tests.simulation.editor import Editor
+from tests.simulation.writers import Writer
+from tests.waiting import until
+
+OWNER = "ada"
+PATIENCE = 300  # seconds
+MARKS = 16  # profiles; wherever the stream is split there is one on each side
+MARK_RULE = 'lead.source == "mark"'
+LATE, LATEST = 0.3, 0.1  # so many inserts of a run wait, for so many seconds at most
+CHANGES_PER_EDIT = 300
+LEAPS = [timedelta(), timedelta(seconds=1), timedelta(minutes=3), timedelta(hours=2), timedelta(hours=13)]
+SEASONS = [timedelta(days=1), timedelta(days=5)]
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much there is of everything."""
+
+    profiles: int = 3_000
+    cohorts: int = 240
+    segment: int = 12_000  # changes between two quiet points, on average
+
+
+@dataclass
+class Simulation:
+    """Runs until so many changes were made."""
+
+    api: httpx.AsyncClient
+    clock: Clock
+    random: Random
+    size: Size
+    project: str  # of the marks
+    marks: Known
+    writers: list[Writer]
+    editors: list[Editor]
+    checks: Checks
+    quiet_points: int = 0
+    differences: list[str] = field(default_factory=list)
+    watching: "list[asyncio.Task[None]]" = field(default_factory=list)
+
+    @property
+    def written(self) -> int:
+        """Changes so far."""
+        return sum(writer.written for writer in self.writers)
+
+    @property
+    def known(self) -> dict[str, Known]:
+        """All cohorts."""
+        edited = {cohort.id: cohort for editor in self.editors for cohort in editor.cohorts.values()}
+        return {self.marks.id: self.marks, **edited}
+
+    async def run(self, changes: int, report: Callable[["Simulation"], None]) -> None:
+        """Write and recount, until so many changes are made or something differs."""
+        while self.written < changes and not self.differences:
+            segment = round(self.size.segment * self.random.choice((0.05, 0.3, 1, 1, 1.5, 2)))
+            await self._segment(min(segment, changes - self.written + 1))
+            await self._be_quiet()
+            self.quiet_points += 1
+            self.differences += await self.checks.wrong(self.known, self.writers, self.clock.now)
+            report(self)
+            self.checks.forget(self.known)
+            if not self.differences:
+                await self._edit_at_rest()
+
+    async def _segment(self, changes: int) -> None:
+        enough = self.written + changes
+        self.clock.stands_still = False
+
+        async def write(writer: Writer) -> None:
+            while self.written < enough:
+                await writer.write(max(1, enough - self.written))
+
+        async def edit(editor: Editor, share: int) -> None:
+            start, acts = self.written, 0
+            while self.written < enough:
+                if self.written - start >= acts * CHANGES_PER_EDIT * share:
+                    await editor.act()
+                    acts += 1
+                await asyncio.sleep(0)
+                await self._pause()
+
+        async def pass_time() -> None:
+            step = max(1, changes // 6)
+            due = self.written
+            while self.written < enough:
+                if self.written >= due:
+                    due += step
+                    self.clock.leap(self.random.choice(LEAPS))
+                    if self.random.random() < 0.15:
+                        await self._change_watcher()
+                await self._pause()
+
+        async with asyncio.TaskGroup() as tasks:
+            for writer in self.writers:
+                tasks.create_task(write(writer))
+            for editor in self.editors:
+                tasks.create_task(edit(editor, len(self.editors)))
+            tasks.create_task(pass_time())
+
+    @staticmethod
+    async def _pause() -> None:
+        await asyncio.sleep(0.01)
+
+    async def _change_watcher(self) -> None:
+        """Another watcher stands by, the one that follows ends, in whatever it is doing."""
+        self.watching.append(asyncio.create_task(watcher.watch()))
+        ending = self.watching.pop(0)
+        ending.cancel()
+        with suppress(asyncio.CancelledError):
+            await ending
+
+    async def _be_quiet(self) -> None:
+        """Wait until no run is under way, everything written is applied, and time was let pass up to now."""
+
+        async def nothing_runs() -> bool:
+            return await Cohort.find({"run": {"$ne": None}}).count() == 0
+
+        await until(nothing_runs, seconds=PATIENCE)
+        leap = self.clock.leap(self.random.choice([*LEAPS, *SEASONS]))
+        self.clock.stands_still = True
+        if self.clock.follower is not None:
+            self.clock.follower._ticked_at = -math.inf  # do not wait for the next tick
+        await self._see_marks()
+
+        async def time_passed() -> bool:
+            self._see_whether_watched()
+            return self.clock.ticked >= leap
+
+        await until(time_passed, seconds=PATIENCE)
+
+    async def _see_marks(self) -> None:
+        """Marks written now are seen only after everything before them was applied."""
+        asked = "mark" if self.quiet_points % 2 == 0 else "none"
+        for number in range(MARKS):
+            path = f"/v1/leads/mark-{number}"
+            answer = await self.api.put(path, params={"project_id": self.project}, json={"source": asked})
+            assert answer.status_code in {200, 201}, answer.text
+
+        async def seen() -> bool:
+            self._see_whether_watched()
+            found = await Cohort.get(self.marks.id)
+            return found is not None and found.member_count == (MARKS if asked == "mark" else 0)
+
+        await until(seen, seconds=PATIENCE)
+
+    def _see_whether_watched(self) -> None:
+        for task in self.watching:
+            if task.done():
+                task.result()
+
+    async def _edit_at_rest(self) -> None:
+        """What is exact only while nobody writes: static cohorts of a rule's members."""
+        for editor in self.editors:
+            editor.chance.now = self.clock.now
+            rule = editor.draw_rule()
+            if len(editor.cohorts) < editor.most:
+                expected = self.checks.expected(Known("", editor.project, "dynamic", rule), self.clock.now)
+                await editor.create_from_rule(rule, expected)
+            elif dynamic := [cohort for cohort in editor.cohorts.values() if cohort.kind == "dynamic"]:
+                cohort = editor.chance.choice(dynamic)
+                await editor.freeze(cohort, self.checks.before[cohort.id].members)
+
+
+@asynccontextmanager
+async def arranged(
+    api: httpx.AsyncClient, database: Database, *, seed: int, size: Size
+) -> AsyncIterator[Simulation]:
+    """Two projects in different time zones with profiles and cohorts, their writers and editors, and a watcher."""
+    random = Random(seed)
+    clock = Clock(NOW - timedelta(days=20), Random(random.random()))
+    small = Size(size.profiles // 6, size.cohorts // 8, size.segment)
+    projects = {await _project(api, "Large", "America/New_York"): size, await _project(api, "Small", "Asia/Tokyo"): small}
+    registries = {project: await registry(project) for project in projects}
+
+    def chance() -> Chance:
+        return Chance(Random(random.random()), clock.now)
+
+    writers: list[Writer] = []
+    editors: list[Editor] = []
+    for project, each in projects.items():
+        count = 3 if each is size else 1
+        names = [f"p{number}" for number in range(each.profiles)]
+        owned = [names[first :: count + 1] for first in range(count)]
+        shared = names[count :: count + 1][: each.profiles // 10]
+        writers += [Writer(api, chance(), clock, project, {name: Book() for name in own}, shared) for own in owned]
+        editors += [
+            Editor(api, chance(), clock, project, registries[project], names, each.cohorts // (1 + (each is size)))
+            for _ in range(1 + (each is size))
+        ]
+    zones = {project: (await project_of(OWNER, project)).time_zone for project in projects}
+    checks = Checks(database, api, chance(), registries, zones)
+    with moved(clock), runs_take_their_time(Random(random.random())):
+        first = next(iter(projects))
+        marks = Known(await _cohort(api, first, MARK_RULE), first, "dynamic", MARK_RULE)
+        simulation = Simulation(api, clock, random, size, first, marks, writers, editors, checks)
+        for editor in editors:
+            for number in range(round(editor.most * 0.9)):
+                await editor.create(editor.draw_rule(list(KINDS)[number] if number < len(KINDS) else None))
+        simulation.watching = [asyncio.create_task(watcher.watch())]
+        try:
+            yield simulation
+        finally:
+            for task in simulation.watching:
+                task.cancel()
+            await asyncio.gather(*simulation.watching, return_exceptions=True)
+
+
+async def _project(api: httpx.AsyncClient, name: str, time_zone: str) -> str:
+    made = await api.post("/v1/projects", json={"name": name, "time_zone": time_zone})
+    assert made.status_code == 201, made.text
+    project = str(made.json()["id"])
+    for field_name, kind in registry_with(await registry(project)).items():
+        added = await api.post("/v1/fields", params={"project_id": project}, json={"name": field_name, "type": str(kind)})
+        assert added.status_code == 201, added.text
+    return project
+
+
+async def _cohort(api: httpx.AsyncClient, project: str, rule: str) -> str:
+    made = await api.post("/v1/cohorts", json={"name": rule, "kind": "dynamic", "rule": rule, "project_id": project})
+    assert made.status_code == 201, made.text
+    return str(made.json()["id"])
+
+
+@contextmanager
+def runs_take_their_time(random: Random) -> Iterator[None]:
+    """Some runs stand between their snapshot and their rows for a moment: that is where races are lost."""
+    insert = evaluation._insert
+
+    async def insert_late(rows: list[dict[str, Any]]) -> None:
+        if random.random() < LATE:
+            await asyncio.sleep(random.uniform(0, LATEST))
+        await insert(rows)
+
+    with mock.patch.object(evaluation, "_insert", insert_late):
+        yield

@@ -2,21 +2,24 @@
 
 An answer of the oracle is kept for as long as all that the rule's text names of a profile stays what it was. What a
 rule names is read off its text alone, and rather too much than too little: neither the compiled rule nor its list of
-fields, which the watcher goes by, has a say in it.
+fields, which the watcher goes by, has a say in it. A rule that names cohorts is asked with the recounted members of
+those, never with their rules.
 """
 
 import re
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
-from muster.rules import PARTS, Registry, known_functions, oracle, read_rule
+from muster.rules import IN_COHORTS, PARTS, Registry, known_functions, oracle, read_rule
 
 Profile = Mapping[str, Any]
 Name = TypeVar("Name")  # what a profile is called: its pii_id, or its `_id`
 
 _NAMED = re.compile(rf"\b({'|'.join(PARTS)})\b(?:\.(\w+))?")
+_COHORT = re.compile(r"\bCOH-[0-9]+\b")
 _CLOCKS = ("$now", "$today")
 
 
@@ -55,28 +58,42 @@ class Population(Generic[Name]):
         }
 
 
+def cohorts_named(text: str) -> list[str]:
+    """The cohorts whose numbers stand in a rule."""
+    return sorted(set(_COHORT.findall(text)))
+
+
 class Meaning:
     """What one rule means, by the oracle, with the answers that it gave last time."""
 
     def __init__(self, text: str, registry: Registry, time_zone: str = "UTC") -> None:
-        self._holds = oracle(read_rule(text, registry, time_zone=time_zone))
+        self.cohorts = cohorts_named(text)
+        by_hand = dict.fromkeys(self.cohorts)  # as if each were static: then the profile says whether it is in
+        self._holds = oracle(read_rule(text, registry, time_zone=time_zone, cohorts=by_hand))
         self._paths = tuple(sorted({".".join(filter(None, named)) for named in _NAMED.findall(text)}))
-        self.looks_at_clock = any(name in text for name in (*_CLOCKS, *_functions_of_the_clock()))
+        self._looks_at_clock = any(name in text for name in (*_CLOCKS, *_functions_of_the_clock()))
         self._known: dict[Any, bool] = {}
 
-    def members(self, everybody: Mapping[Name, Seen], now: datetime) -> set[Name]:
-        """The names of all who belong at this moment."""
-        known = {} if self.looks_at_clock else self._known
+    def members(
+        self,
+        everybody: Mapping[Name, Seen],
+        now: datetime,
+        inner: Mapping[str, AbstractSet[Name]] | None = None,
+    ) -> set[Name]:
+        """The names of all who belong at this moment. `inner` are the members of the cohorts that the rule names."""
+        known = {} if self._looks_at_clock else self._known
         answers: dict[Any, bool] = {}
         members: set[Name] = set()
         paths, holds = self._paths, self._holds
+        named = [(cohort, (inner or {})[cohort]) for cohort in self.cohorts]
         for name, each in everybody.items():
-            key = (each.parts, *map(each.values.get, paths))
+            within = tuple([cohort for cohort, those in named if name in those]) if named else ()
+            key = (each.parts, within, *map(each.values.get, paths))
             answer = answers.get(key)
             if answer is None:
                 answer = known.get(key)
                 if answer is None:
-                    answer = holds(each.profile, now)
+                    answer = holds({**each.profile, IN_COHORTS: within} if named else each.profile, now)
                 answers[key] = answer
             if answer:
                 members.add(name)

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from graphlib import TopologicalSorter
 from typing import Any
 
 import httpx
@@ -11,7 +12,7 @@ from bson import ObjectId
 from motor.motor_asyncio import AsyncIOMotorDatabase
 
 from muster.rules import Registry
-from tests.recount import Meaning, Population
+from tests.recount import Meaning, Population, cohorts_named
 from tests.simulation.books import Known
 from tests.simulation.drawing import Chance
 from tests.simulation.writers import Writer
@@ -63,16 +64,16 @@ class Checks:
             found.append(f"cohorts are {sorted(cohorts)}, they must be {sorted(known)}")
         rows = await self._rows()
         shown: dict[str, Shown] = {}
-        for cohort_id, each in known.items():
+        for cohort_id in _inner_first(known):
             if (cohort := cohorts.get(cohort_id)) is None:
                 continue
-            number = cohort["active"]["number"]
+            each, number = known[cohort_id], cohort["active"]["number"]
             listed = rows.get(f"{cohort_id}|{number}", [])
             members = set(listed)
             found += self._state(cohort, each)
             if not len(listed) == len(members) == cohort["member_count"]:
                 found.append(f"{cohort_id}: count {cohort['member_count']}, {len(listed)} rows, {len(members)} members")
-            found += self._members(each, members, now)
+            found += self._members(each, members, shown, now)
             shown[cohort_id] = Shown(number, members)
         found += await self._replay(shown)
         found += await self._through_rest(cohorts, shown)
@@ -100,12 +101,12 @@ class Checks:
             found.append(f"{known.id} has the rule {rule!r}, it must have {known.rule!r}")
         return found
 
-    def _members(self, known: Known, members: set[ObjectId], now: datetime) -> list[str]:
-        """Whom a rule or a hand put in, and nobody else."""
+    def _members(self, known: Known, members: set[ObjectId], shown: Mapping[str, Shown], now: datetime) -> list[str]:
+        """Whom a rule or a hand put in, and nobody else. `shown` are those that the rule may name."""
         population = self.populations[known.project]
         self.rows += len(members)
         if known.kind == "dynamic":
-            expected = self.expected(known, now)
+            expected = self.expected(known, shown, now)
             doubtful: set[ObjectId] = set()
         else:
             there = population.everybody.keys()
@@ -117,20 +118,22 @@ class Checks:
             return []
         some = [self._about(known.project, profile) for profile in list(wrong & expected)[:3]]
         others = [self._about(known.project, profile) for profile in list(wrong - expected)[:3]]
-        return [
-            f"{known.id}, {known.kind}, {known.rule!r} at {now}: "
-            f"{len(wrong & expected)} missing: {some}; {len(wrong - expected)} surplus: {others}"
-        ]
+        what = f"{known.id}, {known.kind}, {known.rule!r} at {now}"
+        return [f"{what}: {len(wrong & expected)} missing: {some}; {len(wrong - expected)} surplus: {others}"]
 
-    def expected(self, known: Known, now: datetime) -> set[ObjectId]:
-        """The members of a dynamic cohort by the oracle."""
+    def expected(self, known: Known, shown: Mapping[str, Shown], now: datetime) -> set[ObjectId]:
+        """The members of a dynamic cohort by the oracle.
+
+        Of the cohorts that it names the members are taken as they are: those were recounted before.
+        """
         assert known.rule is not None
         key = (known.project, known.rule)
         if key not in self.meanings:
             self.meanings[key] = Meaning(known.rule, self.registries[known.project], self.zones[known.project])
         everybody = self.populations[known.project].everybody
         self.pairs += len(everybody)
-        return self.meanings[key].members(everybody, now)
+        meaning = self.meanings[key]
+        return meaning.members(everybody, now, {cohort: shown[cohort].members for cohort in meaning.cohorts})
 
     def forget(self, known: Mapping[str, Known]) -> None:
         """Rules that no cohort has any more."""
@@ -177,13 +180,16 @@ class Checks:
         for cohort_id in self.chance.random.sample(sorted(shown), min(PAGED, len(shown))):
             project = cohorts[cohort_id]["project_id"]
             everybody = self.populations[project].everybody
-            expected = {str(everybody[each].profile["pii_id"]) for each in shown[cohort_id].members if each in everybody}
+            expected = {
+                str(everybody[each].profile["pii_id"]) for each in shown[cohort_id].members if each in everybody
+            }
             for order in ("joined", "id"):
                 listed = [each["pii_id"] for each in await self._pages(f"/v1/cohorts/{cohort_id}/members", order=order)]
                 if len(listed) != len(expected) or set(listed) != expected:
                     found.append(f"{cohort_id}: pages by {order} show {len(listed)} members, {len(expected)} they must")
         for project, population in self.populations.items():
-            for profile in self.chance.random.sample(sorted(population.everybody), LOOKED_UP):
+            everybody = sorted(population.everybody)
+            for profile in self.chance.random.sample(everybody, min(LOOKED_UP, len(everybody))):
                 pii_id = population.everybody[profile].profile["pii_id"]
                 answer = await self.api.get(f"/v1/profiles/{pii_id}", params={"project_id": project})
                 listed = answer.json()["cohorts"]
@@ -204,9 +210,16 @@ class Checks:
             parameters["cursor"] = page["next_cursor"]
 
 
-def _differs(
-    cohort_id: str, before: set[ObjectId], changes: list[Mapping[str, Any]], now: set[ObjectId]
-) -> list[str]:
+def _inner_first(known: Mapping[str, Known]) -> list[str]:
+    """Each cohort after those that its rule names; static ones follow no rule."""
+    edges = {
+        cohort_id: cohorts_named(cohort.rule) if cohort.kind == "dynamic" and cohort.rule else []
+        for cohort_id, cohort in known.items()
+    }
+    return list(TopologicalSorter(edges).static_order())
+
+
+def _differs(cohort_id: str, before: set[ObjectId], changes: list[Mapping[str, Any]], now: set[ObjectId]) -> list[str]:
     """Where changes do not lead from some members to others; entered and left must take turns."""
     members, found = set(before), []
     for change in changes:

@@ -194,8 +194,25 @@ def any_rule(chance: Chance) -> str:
     return generation.rule(chance, depth=chance.random.choices((0, 1), (2, 1))[0])
 
 
+def nested_rule(chance: Chance, cohorts: Sequence[str]) -> str:
+    """What names other cohorts."""
+    one, other, score = chance.choice(cohorts), chance.choice(cohorts), chance.integer(5, 95)
+    country = chance.choice(COUNTRIES)
+    return chance.choice(
+        [
+            f'$in_cohort("{one}") and lead.score > {score}',
+            f'$in_cohort("{one}") or $in_cohort("{other}")',
+            f'$in_cohort("{one}") and not $in_cohort("{other}")',
+            f'not $in_cohort("{one}") and contact.country == "{country}"',
+            f'lead.score > {score} or not ($in_cohort("{one}") and $in_cohort("{other}"))',
+            f'$in_cohort("{one}") ? lead.score < {score} : contact.country == "{country}"',
+        ]
+    )
+
+
 KINDS = {"plain": plain_rule, "time": timed_rule, "computed": computed_rule, "any": any_rule}
-_WEIGHTS = (12, 4, 5, 5)
+_WEIGHTS = (14, 4, 4, 3)
+NESTED = 0.15  # of all rules
 
 
 def registry_with(builtin: Registry) -> dict[str, FieldType]:

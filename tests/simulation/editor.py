@@ -1,4 +1,4 @@
-"""Who makes, edits, converts, evaluates and deletes cohorts, and puts profiles into static ones by hand, through REST."""
+"""Who makes, edits, converts, evaluates and deletes cohorts, and puts profiles into static ones, through REST."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,11 +10,13 @@ from bson import ObjectId
 from muster.cohorts import generations
 from muster.records.documents import Profile
 from muster.rules import Registry, RuleError, read_rule
+from tests.recount import cohorts_named
 from tests.simulation.books import Known
 from tests.simulation.clock import Clock
-from tests.simulation.drawing import KINDS, Chance, kind_of_rule
+from tests.simulation.drawing import KINDS, NESTED, Chance, kind_of_rule, nested_rule
 from tests.waiting import until
 
+FEWEST_NAMEABLE = 5
 FEWEST_BY_HAND, MOST_BY_HAND = 1, 60
 
 
@@ -29,6 +31,7 @@ class Editor:
     registry: Registry
     names: Sequence[str]  # pii_ids that there may be
     most: int  # cohorts
+    nameable: Callable[[], Sequence[str]]  # the project's cohorts, those of other editors included
     cohorts: dict[str, Known] = field(default_factory=dict)
     acts: int = 0
     refused: int = 0
@@ -51,33 +54,38 @@ class Editor:
         await self.chance.random.choices(list(acts), list(acts.values()))[0]()
 
     def draw_rule(self, kind: str | None = None) -> str:
-        """A rule that the project takes."""
+        """A rule that the project takes, unless it makes a cohort a part of itself."""
         while True:
-            text = KINDS[kind or kind_of_rule(self.chance)](self.chance)
+            cohorts = self.nameable()
+            if kind is None and len(cohorts) > FEWEST_NAMEABLE and self.chance.odds(NESTED):
+                text = nested_rule(self.chance, cohorts)
+            else:
+                text = KINDS[kind or kind_of_rule(self.chance)](self.chance)
             try:
-                read_rule(text, self.registry)
+                read_rule(text, self.registry, cohorts=dict.fromkeys(cohorts_named(text)))
             except RuleError:
                 continue
             return text
 
-    async def create(self, rule: str) -> Known:
+    async def create(self, rule: str) -> None:
         """A dynamic cohort."""
-        made = await self._made(kind="dynamic", rule=rule)
-        return made
+        await self._made(kind="dynamic", rule=rule)
 
     async def create_from_rule(self, rule: str, members: set[ObjectId]) -> None:
         """A static cohort of those who match while nobody writes."""
-        made = await self._made(kind="static", rule=rule)
-        made.given = members
+        if (made := await self._made(kind="static", rule=rule)) is not None:
+            made.given = members
 
     async def freeze(self, cohort: Known, members: set[ObjectId]) -> None:
         """Make a dynamic cohort static while nobody writes."""
         await self._send("PATCH", f"/{cohort.id}", 200, json={"kind": "static"})
         cohort.kind, cohort.given = "static", set(members)
 
-    async def _made(self, **body: Any) -> Known:
+    async def _made(self, **body: Any) -> Known | None:
         name = (body.get("rule") or "By hand")[:100].replace("\n", " ")
         answer = await self._send("POST", "", 201, json={"name": name, "project_id": self.project, **body})
+        if answer is None:
+            return None
         made = Known(answer["id"], self.project, body["kind"], body.get("rule"))
         self.cohorts[made.id] = made
         return made
@@ -88,8 +96,9 @@ class Editor:
 
     async def _edit_rule(self) -> None:
         if cohort := self._some("dynamic"):
-            cohort.rule = self.draw_rule()
-            await self._send("PATCH", f"/{cohort.id}", 200, json={"rule": cohort.rule})
+            rule = self.draw_rule()
+            if await self._send("PATCH", f"/{cohort.id}", 200, json={"rule": rule}):
+                cohort.rule = rule
 
     async def _evaluate(self) -> None:
         if cohort := self._some("dynamic"):
@@ -120,8 +129,12 @@ class Editor:
 
     async def _delete(self) -> None:
         if len(self.cohorts) > self.most * 0.9 and (cohort := self._some("dynamic", "static")):
+            answer = await self.api.delete(f"/v1/cohorts/{cohort.id}")
+            if answer.status_code == 409 and " names " in answer.text:  # the rule of another one does
+                self.refused += 1
+                return
+            assert answer.status_code == 204, answer.text
             del self.cohorts[cohort.id]
-            await self._send("DELETE", f"/{cohort.id}", 204)
 
     async def _by_hand(self) -> None:
         cohort = self._some("static")
@@ -134,9 +147,7 @@ class Editor:
         await self._send(method, f"/{cohort.id}/members", 200, json={"members": some})
         await self._given(cohort, some, before, adding=adding)
 
-    async def _given(
-        self, cohort: Known, some: Sequence[str], before: Mapping[str, ObjectId], *, adding: bool
-    ) -> None:
+    async def _given(self, cohort: Known, some: Sequence[str], before: Mapping[str, ObjectId], *, adding: bool) -> None:
         """Keep the book: sure about those who were the same before and after, in doubt about the others."""
         after = await self._ids(some)
         sure = {profile for pii_id, profile in before.items() if after.get(pii_id) == profile}
@@ -154,9 +165,9 @@ class Editor:
         if (cohort := self._some("static", "dynamic")) is None:
             return
         if cohort.kind == "static":
-            cohort.rule = self.draw_rule()
-            await self._send("PATCH", f"/{cohort.id}", 200, json={"kind": "dynamic", "rule": cohort.rule})
-            cohort.kind, cohort.given, cohort.doubtful = "dynamic", None, set()
+            rule = self.draw_rule()
+            if await self._send("PATCH", f"/{cohort.id}", 200, json={"kind": "dynamic", "rule": rule}):
+                cohort.kind, cohort.rule, cohort.given, cohort.doubtful = "dynamic", rule, None, set()
         else:
             await self._send("PATCH", f"/{cohort.id}", 200, json={"kind": "static"})
             cohort.kind = "static"
@@ -165,18 +176,24 @@ class Editor:
         if cohort := self._some("static", "dynamic"):
             name = f"Renamed {self.acts}"
             answer = await self._send("PATCH", f"/{cohort.id}", 200, json={"name": name})
-            assert answer["name"] == name, answer
+            assert answer is not None
+            assert answer["name"] == name
 
     async def _purge(self) -> None:
         """The workers' chore."""
         await generations.purge()
 
-    async def _send(self, method: str, path: str, status: int, **request: Any) -> dict[str, Any]:
-        """A slow machine may answer 202: then the job goes on in this process, and this waits for its end."""
+    async def _send(self, method: str, path: str, status: int, **request: Any) -> dict[str, Any] | None:
+        """The answer; None when a rule is refused because of what it names.
+
+        A slow machine may answer 202: then the job goes on, and this waits for its end.
+        """
         answer = await self.api.request(method, f"/v1/cohorts{path}", **request)
-        accepted = {status, 202} if status in {200, 201} else {status}
-        assert answer.status_code in accepted, f"{method} {path} {request}: {answer} {answer.text}"
-        result = dict(answer.json()) if answer.content else {}
+        if answer.status_code == 422 and ("part of itself" in answer.text or "There is no cohort" in answer.text):
+            self.refused += 1
+            return None
+        assert answer.status_code in {status, 202}, f"{method} {path} {request}: {answer} {answer.text}"
+        result = dict(answer.json())
         if answer.status_code == 202:
             await until(lambda: self._ended(result["job_id"]))
         return result

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from random import Random
 from typing import Any
 from unittest import mock
@@ -17,7 +18,11 @@ from unittest import mock
 import httpx
 
 from muster.cohorts import evaluation, watcher
-from muster.cohorts.documents import Cohort
+from muster.cohorts.documents import Cohort, WatchState
+from muster.cohorts.graph import KIND
+from muster.cohorts.jobs import run_job, settle_ended_runs
+from muster.jobs.documents import Job
+from muster.jobs.working import Busy, Cancelled, Done
 from muster.projects.service import project_of
 from muster.records.service import registry
 from tests.rules.engines import NOW
@@ -31,6 +36,7 @@ from tests.waiting import until
 
 OWNER = "ada"
 PATIENCE = 300  # seconds
+WORKERS_LOOK_EVERY = 0.05  # seconds
 MARKS = 16  # profiles; wherever the stream is split there is one on each side
 MARK_RULE = 'lead.source == "mark"'
 LATE, LATEST = 0.3, 0.1  # so many inserts of a run wait, for so many seconds at most
@@ -181,7 +187,8 @@ class Simulation:
             editor.chance.now = self.clock.now
             rule = editor.draw_rule()
             if len(editor.cohorts) < editor.most:
-                expected = self.checks.expected(Known("", editor.project, "dynamic", rule), self.clock.now)
+                as_dynamic = Known("", editor.project, "dynamic", rule)
+                expected = self.checks.expected(as_dynamic, self.checks.before, self.clock.now)
                 await editor.create_from_rule(rule, expected)
             elif dynamic := [cohort for cohort in editor.cohorts.values() if cohort.kind == "dynamic"]:
                 cohort = editor.chance.choice(dynamic)
@@ -189,14 +196,15 @@ class Simulation:
 
 
 @asynccontextmanager
-async def arranged(
-    api: httpx.AsyncClient, database: Database, *, seed: int, size: Size
-) -> AsyncIterator[Simulation]:
+async def arranged(api: httpx.AsyncClient, database: Database, *, seed: int, size: Size) -> AsyncIterator[Simulation]:
     """Two projects in different time zones with profiles and cohorts, their writers and editors, and a watcher."""
     random = Random(seed)
     clock = Clock(NOW - timedelta(days=20), Random(random.random()))
     small = Size(size.profiles // 6, size.cohorts // 8, size.segment)
-    projects = {await _project(api, "Large", "America/New_York"): size, await _project(api, "Small", "Asia/Tokyo"): small}
+    projects = {
+        await _project(api, "Large", "America/New_York"): size,
+        await _project(api, "Small", "Asia/Tokyo"): small,
+    }
     registries = {project: await registry(project) for project in projects}
 
     def chance() -> Chance:
@@ -211,7 +219,10 @@ async def arranged(
         shared = names[count :: count + 1][: each.profiles // 10]
         writers += [Writer(api, chance(), clock, project, {name: Book() for name in own}, shared) for own in owned]
         editors += [
-            Editor(api, chance(), clock, project, registries[project], names, each.cohorts // (1 + (each is size)))
+            Editor(
+                *(api, chance(), clock, project, registries[project], names, each.cohorts // (1 + (each is size))),
+                nameable=partial(_cohorts_of, editors, project),
+            )
             for _ in range(1 + (each is size))
         ]
     zones = {project: (await project_of(OWNER, project)).time_zone for project in projects}
@@ -220,16 +231,32 @@ async def arranged(
         first = next(iter(projects))
         marks = Known(await _cohort(api, first, MARK_RULE), first, "dynamic", MARK_RULE)
         simulation = Simulation(api, clock, random, size, first, marks, writers, editors, checks)
+        simulation.watching = [asyncio.create_task(watcher.watch())]
+        working = asyncio.create_task(work())
+        await until(WatchState.find_one)  # it knows its position: from here on it may be replaced
         for editor in editors:
             for number in range(round(editor.most * 0.9)):
                 await editor.create(editor.draw_rule(list(KINDS)[number] if number < len(KINDS) else None))
-        simulation.watching = [asyncio.create_task(watcher.watch())]
         try:
             yield simulation
         finally:
-            for task in simulation.watching:
+            for task in (*simulation.watching, working):
                 task.cancel()
-            await asyncio.gather(*simulation.watching, return_exceptions=True)
+            await asyncio.gather(*simulation.watching, working, return_exceptions=True)
+
+
+def _cohorts_of(editors: list[Editor], project: str) -> list[str]:
+    return [cohort for editor in editors if editor.project == project for cohort in editor.cohorts]
+
+
+async def work() -> None:
+    """What the workers do: every evaluation that waits, one after the other; and now and then their chores."""
+    while True:
+        for job in await Job.find({"kind": KIND, "state": "queued"}).sort("_id").to_list():
+            with suppress(Busy, Done, Cancelled):  # at work elsewhere, done, or superseded by a later save
+                await run_job(job.id)
+        await settle_ended_runs()
+        await asyncio.sleep(WORKERS_LOOK_EVERY)
 
 
 async def _project(api: httpx.AsyncClient, name: str, time_zone: str) -> str:
@@ -237,7 +264,9 @@ async def _project(api: httpx.AsyncClient, name: str, time_zone: str) -> str:
     assert made.status_code == 201, made.text
     project = str(made.json()["id"])
     for field_name, kind in registry_with(await registry(project)).items():
-        added = await api.post("/v1/fields", params={"project_id": project}, json={"name": field_name, "type": str(kind)})
+        added = await api.post(
+            "/v1/fields", params={"project_id": project}, json={"name": field_name, "type": str(kind)}
+        )
         assert added.status_code == 201, added.text
     return project
 

@@ -150,7 +150,9 @@ class Writer:
             self.written += answer.status_code != 404
             return
         has_part = book.parts is not None and part in book.parts
-        status = (200 if has_part else 201) if method == "PUT" else 404 if not has_part else 204 - 4 * (body is not None)
+        status = (
+            (200 if has_part else 201) if method == "PUT" else 404 if not has_part else 204 - 4 * (body is not None)
+        )
         assert answer.status_code == status, f"{method} {pii_id} {part} {body}: {answer} {answer.text}, not {status}"
         if status != 404:
             self.written += book.ask(asked)

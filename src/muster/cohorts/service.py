@@ -8,6 +8,7 @@ from typing import Any
 
 from motor.motor_asyncio import AsyncIOMotorClientSession
 from pymongo import ReturnDocument
+from pymongo.read_concern import ReadConcern
 
 from muster.api.etags import stale
 from muster.api.numbering import next_number
@@ -77,21 +78,23 @@ async def create_managed(
         created_at=now,
         updated_at=now,
     )
-    job: Job | None = None
+    arguments: dict[str, Any] = {"cohort_id": cohort.id, "cause": "rule"}
+    if body.members is not None:
+        arguments |= {"cause": "manual", "members": body.members}
     if body.members is None and rule is None:  # an empty static cohort needs no run
         cohort.state, cohort.active, cohort.last_generation = State.READY, Generation(number=1), 1
-    else:
-        arguments: dict[str, Any] = {"cohort_id": cohort.id, "cause": "rule"}
-        if body.members is not None:
-            arguments |= {"cause": "manual", "members": body.members}
-        job = await create_job(PREFIX, KIND, project.id, project.owner, arguments)
-        cohort.run = job.id
 
-    async def insert(session: AsyncIOMotorClientSession) -> None:
+    async def insert(session: AsyncIOMotorClientSession) -> Job | None:
+        """With its job in one step: a worker that finds the job finds the cohort, too."""
         await check_edges(cohort, session)
+        job = None
+        if cohort.active is None:
+            job = await create_job(PREFIX, KIND, project.id, project.owner, arguments, session=session)
+            cohort.run = job.id
         await cohort.insert(session=session)
+        return job
 
-    await saving(insert)
+    job = await saving(insert)
     if job is None:
         return cohort
     await run_here_or_wait(job, here=await _is_quick(cohort, job.arguments))
@@ -235,12 +238,22 @@ async def evaluate_now(owner: str, cohort_id: str) -> Job:
         running = await Job.get(cohort.run)
         if running is not None and running.state not in FINISHED:
             return await run_here_or_wait(running, here=False)
-    job = await create_job(PREFIX, KIND, cohort.project_id, owner, {"cohort_id": cohort_id, "cause": "evaluate"})
-    claimed = await Cohort.get_motor_collection().update_one(
-        {"_id": cohort_id, "run": cohort.run, "kind": Kind.DYNAMIC.value},
-        {"$set": {"run": job.id, "state": State.EVALUATING.value}},
-    )
-    if claimed.matched_count == 0:  # somebody else began one since, or it is static by now
+    arguments = {"cohort_id": cohort_id, "cause": "evaluate"}
+
+    async def ask(session: AsyncIOMotorClientSession) -> Job | None:
+        """In one step, as in `create_managed`."""
+        cohorts = Cohort.get_motor_collection()
+        asked = {"_id": cohort_id, "run": cohort.run, "kind": Kind.DYNAMIC.value}
+        if await cohorts.find_one(asked, session=session) is None:
+            return None
+        job = await create_job(PREFIX, KIND, cohort.project_id, owner, arguments, session=session)
+        wanted = {"run": job.id, "state": State.EVALUATING.value}
+        await cohorts.update_one({"_id": cohort_id}, {"$set": wanted}, session=session)
+        return job
+
+    async with await Cohort.get_motor_collection().database.client.start_session() as session:
+        job = await session.with_transaction(ask, read_concern=ReadConcern("snapshot"))
+    if job is None:  # somebody else began one since, or it is static by now
         return await evaluate_now(owner, cohort_id)
     return await run_here_or_wait(job, here=await _is_quick(cohort, job.arguments))
 

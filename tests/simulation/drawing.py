@@ -20,12 +20,12 @@ TAGS = ("vip", "new", "eu", "silent")
 PLAIN: Mapping[str, Sequence[Any]] = {
     "lead.status": STATUSES,
     "lead.name": ("Ann", "Bob", "Anne", "Hannelore"),
-    "lead.score": [float(score) for score in range(0, 101, 4)],
+    "lead.score": [float(round(100 * (step / 25) ** 2)) for step in range(26)],  # the high ones are rare, as in life
     "lead.amount": [0.0, 0.1, 0.2, 0.3, 2.5, 7.0, 100.0],
     "contact.email": ("ann@x.org", "nana@y.co.uk", "bob@x.org"),
     "contact.country": COUNTRIES,
     "customer.plan": ("free", "pro", "team"),
-    "customer.lifetime_value": [float(value) for value in range(0, 1_001, 50)],
+    "customer.lifetime_value": [float(round(1_000 * (step / 20) ** 2)) for step in range(21)],
     "person.country": COUNTRIES,
     "company.funding_raised_usd": [0.0, 1.0, 3.0, 1e6, 5e6],
 }
@@ -131,35 +131,38 @@ def after(parts: Mapping[str, Any] | None, asked: Changes) -> dict[str, Any] | N
 
 def plain_rule(chance: Chance) -> str:
     """What people write, and MongoDB decides alone."""
-    score, value_, country = chance.integer(5, 95), chance.integer(1, 19) * 50, chance.choice(COUNTRIES)
+    score, value_, country = chance.integer(30, 98), chance.integer(200, 950), chance.choice(COUNTRIES)
     status, tag = chance.choice(STATUSES), chance.choice(TAGS)
     return chance.choice(
         [
             f"lead.score > {score}",
             f'lead.score > {score} and contact.country == "{country}" and customer.lifetime_value > {value_}',
-            f'lead.score > {score} or contact.country == "{country}" or customer.lifetime_value > {value_}',
+            f"lead.score > {score} or customer.lifetime_value > {value_}",
             f'not (contact.country in ["{country}", "US"]) and customer == null',
-            f'lead.status == "{status}" and lead.score <= {score}',
-            f'lead.status in ["{status}", "won"] and not ("{tag}" in lead.tags)',
-            f'"{tag}" in lead.tags and not ("new" in customer.tags)',
-            f'contact.email.starts_with("an") or lead.name.ends_with("b") or lead.score == {score // 4 * 4}',
-            f"(customer.lifetime_value ?? 0) > {value_}",
+            f'lead.status == "{status}" and lead.score <= {score // 10}',
+            f'lead.status in ["{status}", "won"] and not ("{tag}" in lead.tags) and lead.active',
+            f'"{tag}" in lead.tags and not ("new" in customer.tags) and lead.amount > 1',
+            f'contact.email.starts_with("an") and lead.name.ends_with("b") or lead.score == {score // 4 * 4}',
+            f'(customer.lifetime_value ?? 0) > {value_} and contact.country != "{country}"',
             f"company.funding_raised_usd > {score} and company.name != null",
-            f'person.country == "{country}"',
-            f'customer.plan == "pro" ? lead.score > {score} : lead.active',
+            f'person.country == "{country}" and lead.name in ["Ann", "Bob"]',
+            f'customer.plan == "pro" ? lead.score > {score} : lead.active and lead.score > 40',
+            f'contact.country == "{country}" and contact.opted_in',
+            f'customer.plan == "team" and lead.status == "{status}"',
+            f'"{tag}" in customer.tags and customer.churned != true',
         ]
     )
 
 
 def timed_rule(chance: Chance) -> str:
     """What changes when time passes and nothing else does."""
-    days, score, hours = chance.choice((1, 7, 30)), chance.integer(5, 95), chance.choice((24, 36))
+    days, score, hours = chance.choice((1, 7, 30)), chance.integer(30, 95), chance.choice((24, 36))
     return chance.choice(
         [
             f'$now - lead.last_activity_at > t"P{days}D"',
             f'$now - lead.last_activity_at <= t"P{days}D" and lead.score > {score}',
             f'lead.created_at > $now - t"PT{hours}H" or lead.score > {score}',
-            f'not (customer.first_purchase_at < $now - t"P{days}D")',
+            f'customer.first_purchase_at != null and not (customer.first_purchase_at < $now - t"P{days}D")',
             f'lead.last_activity_at < $now and lead.last_activity_at > $now - t"P{days}D"',
             f'lead.created_at >= $today - t"P{days}D"',
             "lead.last_activity_at.date == $today",

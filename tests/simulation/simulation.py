@@ -6,7 +6,7 @@ draws the same acts, and mostly finds the same again.
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -18,7 +18,7 @@ from unittest import mock
 import httpx
 
 from muster.cohorts import evaluation, watcher
-from muster.cohorts.documents import Cohort, WatchState
+from muster.cohorts.documents import Change, Cohort, WatchState
 from muster.cohorts.graph import KIND
 from muster.cohorts.jobs import run_job, settle_ended_runs
 from muster.jobs.documents import Job
@@ -35,7 +35,7 @@ from tests.simulation.writers import Writer
 from tests.waiting import until
 
 OWNER = "ada"
-PATIENCE = 300  # seconds
+PATIENCE = 120  # seconds in which the watcher must write something
 WORKERS_LOOK_EVERY = 0.05  # seconds
 MARKS = 16  # profiles; wherever the stream is split there is one on each side
 MARK_RULE = 'lead.source == "mark"'
@@ -148,7 +148,7 @@ class Simulation:
         async def nothing_runs() -> bool:
             return await Cohort.find({"run": {"$ne": None}}).count() == 0
 
-        await until(nothing_runs, seconds=PATIENCE)
+        await self._until(nothing_runs)
         leap = self.clock.leap(self.random.choice([*LEAPS, *SEASONS]))
         self.clock.stands_still = True
         if self.clock.follower is not None:
@@ -156,10 +156,9 @@ class Simulation:
         await self._see_marks()
 
         async def time_passed() -> bool:
-            self._see_whether_watched()
             return self.clock.ticked >= leap
 
-        await until(time_passed, seconds=PATIENCE)
+        await self._until(time_passed)
 
     async def _see_marks(self) -> None:
         """Marks written now are seen only after everything before them was applied."""
@@ -170,16 +169,28 @@ class Simulation:
             assert answer.status_code in {200, 201}, answer.text
 
         async def seen() -> bool:
-            self._see_whether_watched()
             found = await Cohort.get(self.marks.id)
             return found is not None and found.member_count == (MARKS if asked == "mark" else 0)
 
-        await until(seen, seconds=PATIENCE)
+        await self._until(seen)
 
-    def _see_whether_watched(self) -> None:
-        for task in self.watching:
-            if task.done():
-                task.result()
+    async def _until(self, look: Callable[[], Awaitable[bool]]) -> None:
+        """Wait for a condition for as long as the watcher gets on, however slow the machine is."""
+        done, changes = Change.get_motor_collection(), -1
+        while (found := await done.estimated_document_count()) > changes:
+            changes = found
+
+            async def holds() -> bool:
+                for task in self.watching:
+                    if task.done():
+                        task.result()
+                return await look()
+
+            with suppress(AssertionError):
+                await until(holds, seconds=PATIENCE)
+                return
+        state = await WatchState.find_one()
+        raise AssertionError(f"The watcher gets no further: {state}")
 
     async def _edit_at_rest(self) -> None:
         """What is exact only while nobody writes: static cohorts of a rule's members."""

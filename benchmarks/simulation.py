@@ -27,14 +27,13 @@ from tests.conftest import running
 from tests.simulation.simulation import OWNER, Simulation, Size, arranged
 
 MEMORY = Path("/dev/shm")  # noqa: S108  a private folder is made inside it
-ROOM = 8 * 2**30  # bytes; below it the data goes to a disk
+ROOM = 8 * 2**30  # bytes
 ONE_DAY = 86_400  # seconds
 
 
 async def simulate(changes: int, seed: int, size: Size) -> int:
     """Run on servers of our own; the exit code."""
-    room = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM
-    folder = Path(tempfile.mkdtemp(prefix="muster-simulation-", dir=MEMORY if room else None))
+    folder = Path(tempfile.mkdtemp(prefix="muster-simulation-", dir=_memory()))
     try:
         async with running_servers(folder) as addresses:
             settings = Settings.model_validate(
@@ -62,6 +61,11 @@ async def simulate(changes: int, seed: int, size: Size) -> int:
                     return await _run(simulation, changes, seed)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _memory() -> Path | None:
+    """Where there is room for it; else the data goes to a disk."""
+    return MEMORY if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM else None
 
 
 async def _run(simulation: Simulation, changes: int, seed: int) -> int:
@@ -97,7 +101,7 @@ def _section(simulation: Simulation, seed: int, seconds: float) -> str:
         "edits of cohorts": sum(editor.acts for editor in simulation.editors),
         "entries and exits, replayed": checks.changes,
         "memberships compared": checks.rows,
-        "pairs of a rule and a profile recounted": checks.pairs,
+        "pairs of a rule and a profile recounted": sum(recount.pairs for recount in checks.recounts.values()),
         "**differences**": len(simulation.differences),
     }
     lines = [

@@ -7,10 +7,11 @@ those, never with their rules.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
+from graphlib import TopologicalSorter
 from typing import Any, Generic, TypeVar
 
 from muster.rules import IN_COHORTS, PARTS, Registry, known_functions, oracle, read_rule
@@ -41,21 +42,6 @@ def seen(profile: Profile) -> Seen:
             values[part] = tuple(sorted(laid_out.items()))
             values.update({f"{part}.{name}": value for name, value in laid_out.items()})
     return Seen(profile, tuple(part in values for part in PARTS), values)
-
-
-@dataclass
-class Population(Generic[Name]):
-    """Profiles by name, laid out again only where they changed."""
-
-    everybody: dict[Name, Seen] = field(default_factory=dict)
-
-    def become(self, profiles: Mapping[Name, Profile]) -> None:
-        """Take over the profiles as they are stored by now."""
-        before = self.everybody
-        self.everybody = {
-            name: kept if (kept := before.get(name)) is not None and kept.profile == profile else seen(profile)
-            for name, profile in profiles.items()
-        }
 
 
 def cohorts_named(text: str) -> list[str]:
@@ -99,6 +85,79 @@ class Meaning:
                 members.add(name)
         self._known = answers
         return members
+
+
+@dataclass(frozen=True, slots=True)
+class Counted(Generic[Name]):
+    """A cohort as somebody sees it. One that follows no rule, or none at this moment, has none here."""
+
+    id: str
+    rule: str | None
+    listed: Sequence[Name]
+    count: int
+
+
+@dataclass
+class Recount(Generic[Name]):
+    """Recounts the cohorts of one project, again and again."""
+
+    registry: Registry
+    time_zone: str = "UTC"
+    everybody: dict[Name, Seen] = field(default_factory=dict)
+    pairs: int = 0  # of a rule and a profile, so far
+    _meanings: dict[str, Meaning] = field(default_factory=dict)
+
+    def take(self, profiles: Mapping[Name, Profile]) -> None:
+        """Take over the profiles as they are stored by now; only those that changed are laid out anew."""
+        before = self.everybody
+        self.everybody = {
+            name: kept if (kept := before.get(name)) is not None and kept.profile == profile else seen(profile)
+            for name, profile in profiles.items()
+        }
+
+    def members(self, rule: str, now: datetime, inner: Mapping[str, AbstractSet[Name]] | None = None) -> set[Name]:
+        """Who belongs by this rule; `inner` are the members of the cohorts that it names."""
+        if rule not in self._meanings:
+            self._meanings[rule] = Meaning(rule, self.registry, self.time_zone)
+        self.pairs += len(self.everybody)
+        return self._meanings[rule].members(self.everybody, now, inner)
+
+    def differences(
+        self, cohorts: Sequence[Counted[Name]], now: datetime, *, since: datetime | None = None
+    ) -> list[str]:
+        """Where what is seen is not what the oracle says at `now`, a sentence for each cohort.
+
+        Where time goes on: a profile may also be what it was to be at `since`, when time was last let pass.
+        """
+        expected = self._expected(cohorts, now)
+        earlier = self._expected(cohorts, since) if since else expected
+        found: list[str] = []
+        for cohort in cohorts:
+            members = set(cohort.listed)
+            if not cohort.count == len(cohort.listed) == len(members):
+                listed = f"{len(cohort.listed)} are listed, {len(members)} of them different ones"
+                found.append(f"{cohort.id}: its count is {cohort.count}, {listed}")
+            if wrong := (members ^ expected[cohort.id]) & (members ^ earlier[cohort.id]):
+                missing = [self._about(name) for name in list(wrong & expected[cohort.id])[:3]]
+                surplus = [self._about(name) for name in list(wrong - expected[cohort.id])[:3]]
+                what = f"{cohort.id}, {cohort.rule!r} at {now}: {len(wrong)} wrong"
+                found.append(f"{what}; missing are {missing}, surplus {surplus}")
+        wanted = {cohort.rule for cohort in cohorts}
+        self._meanings = {rule: meaning for rule, meaning in self._meanings.items() if rule in wanted}
+        return found
+
+    def _expected(self, cohorts: Sequence[Counted[Name]], now: datetime) -> dict[str, AbstractSet[Name]]:
+        """Each cohort after those that its rule names. One without a rule is taken as it is seen."""
+        known = {cohort.id: cohort for cohort in cohorts}
+        edges = {cohort.id: cohorts_named(cohort.rule or "") for cohort in cohorts}
+        expected: dict[str, AbstractSet[Name]] = {}
+        for cohort_id in TopologicalSorter(edges).static_order():
+            rule = known[cohort_id].rule
+            expected[cohort_id] = set(known[cohort_id].listed) if rule is None else self.members(rule, now, expected)
+        return expected
+
+    def _about(self, name: Name) -> Any:
+        return self.everybody[name].profile if name in self.everybody else f"{name}, who is no more"
 
 
 def _functions_of_the_clock() -> Iterable[str]:

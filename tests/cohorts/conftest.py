@@ -12,7 +12,6 @@ import uvicorn
 from muster.app import create_app
 from muster.cohorts import service, watcher
 from muster.cohorts.documents import Cohort, Membership, generation_id
-from muster.cohorts.graph import inner_rules, read_stored
 from muster.cohorts.schemas import CohortIn
 from muster.cohorts.slices import ALL
 from muster.embedded.ports import free_port
@@ -21,7 +20,8 @@ from muster.records.documents import Profile
 from muster.records.registry import register_field
 from muster.records.service import registry, upsert_parts
 from muster.resources import Resources
-from muster.rules import IN_COHORTS, FieldType, oracle
+from muster.rules import FieldType
+from tests.recount import Counted, Recount
 from tests.waiting import until
 
 Parts = Mapping[str, Any]
@@ -64,34 +64,17 @@ class Workspace:
         profiles = Profile.get_motor_collection().find({"_id": {"$in": ids}}, {"pii_id": 1})
         return {profile["pii_id"] async for profile in profiles} | {str(i) for i in ids if not await Profile.get(i)}
 
-    async def differences(self, now: datetime | None = None) -> dict[str, Any]:
-        """Per dynamic cohort of the database where its members, or its count, are not what the oracle says."""
-        fields = await registry(self.project.id)
-        profiles = [profile async for profile in Profile.get_motor_collection().find({"project_id": self.project.id})]
-        wrong: dict[str, Any] = {}
-        async for cohort in Cohort.find({"project_id": self.project.id, "kind": "dynamic"}):
-            assert cohort.rule is not None
-            inner = await inner_rules(self.project.id, cohort.rule.cohorts)
-            rule = read_stored(cohort.rule, fields, inner)
-            belongs = oracle(rule)
-            static = {other: await self.members(other) for other in rule.looked_up}
-            expected = {
-                profile["pii_id"]
-                for profile in profiles
-                if belongs(
-                    {**profile, IN_COHORTS: [other for other in static if profile["pii_id"] in static[other]]},
-                    now or datetime.now(UTC),
-                )
-            }
-            members = await self.members(cohort)
-            if members != expected or cohort.member_count != len(expected):
-                wrong[cohort.id] = {
-                    "rule": cohort.rule.text,
-                    "missing": sorted(expected - members)[:5],
-                    "surplus": sorted(members - expected)[:5],
-                    "count": (cohort.member_count, len(expected)),
-                }
-        return wrong
+    async def differences(self, now: datetime | None = None) -> list[str]:
+        """Each cohort of the project whose members, or count, are not what the oracle says."""
+        everybody = Profile.get_motor_collection().find({"project_id": self.project.id})
+        profiles = {profile["pii_id"]: profile async for profile in everybody}
+        counted: list[Counted[str]] = []
+        async for cohort in Cohort.find({"project_id": self.project.id}):
+            rule = cohort.rule.text if cohort.kind == "dynamic" and cohort.rule else None
+            counted.append(Counted(cohort.id, rule, sorted(await self.members(cohort)), cohort.member_count))
+        recount: Recount[str] = Recount(await registry(self.project.id), self.project.time_zone)
+        recount.take(profiles)
+        return recount.differences(counted, now or datetime.now(UTC))
 
     async def settles(self, *, seconds: float = 30) -> None:
         """Wait until every membership equals the oracle's recount, and every change before now was applied."""

@@ -42,7 +42,7 @@ async def test_a_record_change_moves_through_every_level(live: Workspace) -> Non
     assert await live.members(outer) == {"ann"}
     await live.put(bob={"lead": {"score": 99.0}}, ann={"lead": {"score": 1.0}, "contact": {"country": "FR"}})
     await until(lambda: _are(live, {hot.id: {"bob"}, middle.id: {"ann", "bob"}, outer.id: {"bob"}}))
-    assert await live.differences() == {}
+    assert await live.differences() == []
 
 
 async def test_an_edit_of_an_inner_rule_gives_every_dependent_a_new_generation(live: Workspace) -> None:
@@ -55,7 +55,7 @@ async def test_an_edit_of_an_inner_rule_gives_every_dependent_a_new_generation(l
     await service.patch("ada", inner.id, CohortPatch(rule="lead.score > 10"), expected_revs=None)
     await work()
     await until(lambda: _are(live, {top.id: {"p11", "p12", "p13", "p14"}}))
-    assert await live.differences() == {}
+    assert await live.differences() == []
     for cohort in (left, right, top):
         assert await _number(cohort) > before[cohort.id]
         found = await Cohort.get(cohort.id)
@@ -74,7 +74,7 @@ async def test_static_members_are_followed_as_they_come_and_go(live: Workspace) 
     await by_hand.remove("ada", chosen.id, ["ann"])
     await live.put(bob={"lead": {"score": 1.0}})
     await until(lambda: _are(live, {outer.id: set(), others.id: {"ann", "eve"}}))
-    assert await live.differences() == {}
+    assert await live.differences() == []
     found = await preview("ada", PreviewIn(rule=f"$in_cohort('{chosen.id}')"))
     assert (found.count, found.exact, [each["pii_id"] for each in found.sample]) == (1, True, ["bob"])
     told = await explanation("ada", others.id, "bob")

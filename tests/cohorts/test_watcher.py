@@ -355,7 +355,7 @@ async def test_runs_beside_live_changes_corrupt_nothing(
     # At rest, and it stays: one more change goes through the whole path, and nothing else moves.
     await live.put(last={"lead": {"score": 100.0}})
     await live.settles()
-    assert await live.differences() == {}
+    assert await live.differences() == []
 
 
 async def _has(workspace: Workspace, cohort: Cohort, name: str) -> bool:

@@ -1,8 +1,7 @@
-"""Every membership counted again by brute force, from the profiles as MongoDB has them."""
+"""Every membership that REST shows, recounted from the profiles as MongoDB has them."""
 
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,9 @@ from pymongo.asynchronous.database import AsyncDatabase
 
 from muster.embedded.addresses import with_running_servers
 from muster.records import registry_file
-from muster.rules import oracle, read_rule
 from muster.settings import Settings, bundled
 from tests.embedded.running_muster import Up
+from tests.recount import Counted, Recount
 
 Database = AsyncDatabase[dict[str, Any]]
 Profiles = Mapping[str, Mapping[str, Any]]
@@ -39,52 +38,22 @@ async def profiles_of(database: Database) -> dict[str, dict[str, Any]]:
     return {profile["pii_id"]: profile async for profile in database["profiles"].find()}
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """A cohort that is not what its rule says."""
-
-    cohort: str
-    rule: str
-    missing: list[str]
-    surplus: list[str]
-    count: int
-    members: int
-
-
-async def differences(up: Up, profiles: Profiles) -> list[Difference]:
-    """Every dynamic cohort, as REST shows it, that is not what the oracle says; those being evaluated are left out.
+async def differences(up: Up, profiles: Profiles) -> list[str]:
+    """Every cohort, as REST shows it, that is not what the oracle says; those being evaluated are left out.
 
     A rule over `$now` is right about a profile when it was at some moment since time was last let pass.
     """
-    found: list[Difference] = []
+    counted: list[Counted[str]] = []
     async with up.api() as api:
         for listed in await cohorts_of(api):
-            if listed["kind"] != "dynamic" or listed["state"] == "evaluating":
-                continue
-            cohort, members = await shown(api, listed["id"])
-            rule, now = cohort["rule"]["text"], datetime.now(UTC)
-            expected = matching(rule, profiles, now)
-            wrong = expected ^ set(members)
-            if wrong and "$now" in rule:
-                wrong &= matching(rule, profiles, now - TICKS) ^ set(members)
-            if wrong or cohort["member_count"] != len(members) or len(set(members)) != len(members):
-                found.append(
-                    Difference(
-                        cohort=cohort["id"],
-                        rule=rule,
-                        missing=sorted(wrong & expected)[:5],
-                        surplus=sorted(wrong - expected)[:5],
-                        count=cohort["member_count"],
-                        members=len(members),
-                    )
-                )
-    return found
-
-
-def matching(rule: str, profiles: Profiles, now: datetime) -> set[str]:
-    """The `pii_id`s of those whom a rule, by its meaning, takes in."""
-    belongs = oracle(read_rule(rule, FIELDS))
-    return {pii_id for pii_id, profile in profiles.items() if belongs(profile, now)}
+            if listed["state"] != "evaluating":
+                cohort, members = await shown(api, listed["id"])
+                rule = cohort["rule"]["text"] if cohort["kind"] == "dynamic" else None
+                counted.append(Counted(cohort["id"], rule, members, cohort["member_count"]))
+    recount: Recount[str] = Recount(FIELDS)
+    recount.take(profiles)
+    now = datetime.now(UTC)
+    return recount.differences(counted, now, since=now - TICKS)
 
 
 async def cohorts_of(api: httpx.AsyncClient) -> list[dict[str, Any]]:

@@ -4,15 +4,13 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from graphlib import TopologicalSorter
 from typing import Any
 
 import httpx
 from bson import ObjectId
 from motor.motor_asyncio import AsyncIOMotorDatabase
 
-from muster.rules import Registry
-from tests.recount import Meaning, Population, cohorts_named
+from tests.recount import Counted, Recount
 from tests.simulation.books import Known
 from tests.simulation.drawing import Chance
 from tests.simulation.writers import Writer
@@ -37,18 +35,11 @@ class Checks:
     database: Database
     api: httpx.AsyncClient
     chance: Chance
-    registries: Mapping[str, Registry]
-    zones: Mapping[str, str]
-    populations: dict[str, Population[ObjectId]] = field(init=False)
-    meanings: dict[tuple[str, str], Meaning] = field(default_factory=dict)
+    recounts: Mapping[str, Recount[ObjectId]]  # by project
     before: dict[str, Shown] = field(default_factory=dict)
     last_change: ObjectId | None = None
     rows: int = 0  # memberships compared
-    pairs: int = 0  # of a profile and a rule
     changes: int = 0  # replayed
-
-    def __post_init__(self) -> None:
-        self.populations = {project: Population() for project in self.registries}
 
     async def wrong(self, known: Mapping[str, Known], writers: list[Writer], now: datetime) -> list[str]:
         """All that differs."""
@@ -57,31 +48,34 @@ class Checks:
         for writer in writers:
             stored = {each["pii_id"]: each for each in profiles[writer.project].values()}
             found += writer.wrong(stored)
-        for project, population in self.populations.items():
-            population.become(profiles[project])
         cohorts = {cohort["_id"]: cohort async for cohort in self.database["cohorts"].find()}
         if set(cohorts) != set(known):
             found.append(f"cohorts are {sorted(cohorts)}, they must be {sorted(known)}")
         rows = await self._rows()
         shown: dict[str, Shown] = {}
-        for cohort_id in _inner_first(known):
-            if (cohort := cohorts.get(cohort_id)) is None:
-                continue
-            each, number = known[cohort_id], cohort["active"]["number"]
+        counted: dict[str, list[Counted[ObjectId]]] = defaultdict(list)
+        for cohort_id in cohorts.keys() & known.keys():
+            cohort, each = cohorts[cohort_id], known[cohort_id]
+            number = cohort["active"]["number"] if cohort["active"] else 0
             listed = rows.get(f"{cohort_id}|{number}", [])
-            members = set(listed)
+            shown[cohort_id] = Shown(number, set(listed))
+            rule = each.rule if each.kind == "dynamic" else None
+            counted[each.project].append(Counted(cohort_id, rule, listed, cohort["member_count"]))
             found += self._state(cohort, each)
-            if not len(listed) == len(members) == cohort["member_count"]:
-                found.append(f"{cohort_id}: count {cohort['member_count']}, {len(listed)} rows, {len(members)} members")
-            found += self._members(each, members, shown, now)
-            shown[cohort_id] = Shown(number, members)
+            self.rows += len(listed)
+        for project, recount in self.recounts.items():
+            recount.take(profiles[project])
+            found += recount.differences(counted[project], now)
+        for cohort_id, each in known.items():
+            if each.kind == "static" and cohort_id in shown:
+                found += self._given(each, shown[cohort_id].members)
         found += await self._replay(shown)
         found += await self._through_rest(cohorts, shown)
         self.before = shown
         return found
 
     async def _profiles(self) -> dict[str, dict[ObjectId, dict[str, Any]]]:
-        profiles: dict[str, dict[ObjectId, dict[str, Any]]] = {project: {} for project in self.registries}
+        profiles: dict[str, dict[ObjectId, dict[str, Any]]] = {project: {} for project in self.recounts}
         async for profile in self.database["profiles"].find():
             profiles[profile["project_id"]][profile["_id"]] = profile
         return profiles
@@ -101,48 +95,16 @@ class Checks:
             found.append(f"{known.id} has the rule {rule!r}, it must have {known.rule!r}")
         return found
 
-    def _members(self, known: Known, members: set[ObjectId], shown: Mapping[str, Shown], now: datetime) -> list[str]:
-        """Whom a rule or a hand put in, and nobody else. `shown` are those that the rule may name."""
-        population = self.populations[known.project]
-        self.rows += len(members)
-        if known.kind == "dynamic":
-            expected = self.expected(known, shown, now)
-            doubtful: set[ObjectId] = set()
-        else:
-            there = population.everybody.keys()
-            expected = (members if known.given is None else known.given) & there
-            doubtful = known.doubtful & there
-            known.given, known.doubtful = members, set()
-        wrong = (members ^ expected) - doubtful
-        if not wrong:
+    def _given(self, known: Known, members: set[ObjectId]) -> list[str]:
+        """Whom a hand put into a static cohort, as far as they still are, and nobody else."""
+        there = self.recounts[known.project].everybody.keys()
+        wrong = (members ^ (members if known.given is None else known.given & there)) - known.doubtful
+        gone = members - there
+        known.given, known.doubtful = members, set()
+        if not wrong and not gone:
             return []
-        some = [self._about(known.project, profile) for profile in list(wrong & expected)[:3]]
-        others = [self._about(known.project, profile) for profile in list(wrong - expected)[:3]]
-        what = f"{known.id}, {known.kind}, {known.rule!r} at {now}"
-        return [f"{what}: {len(wrong & expected)} missing: {some}; {len(wrong - expected)} surplus: {others}"]
-
-    def expected(self, known: Known, shown: Mapping[str, Shown], now: datetime) -> set[ObjectId]:
-        """The members of a dynamic cohort by the oracle.
-
-        Of the cohorts that it names the members are taken as they are: those were recounted before.
-        """
-        assert known.rule is not None
-        key = (known.project, known.rule)
-        if key not in self.meanings:
-            self.meanings[key] = Meaning(known.rule, self.registries[known.project], self.zones[known.project])
-        everybody = self.populations[known.project].everybody
-        self.pairs += len(everybody)
-        meaning = self.meanings[key]
-        return meaning.members(everybody, now, {cohort: shown[cohort].members for cohort in meaning.cohorts})
-
-    def forget(self, known: Mapping[str, Known]) -> None:
-        """Rules that no cohort has any more."""
-        wanted = {(each.project, each.rule) for each in known.values()}
-        self.meanings = {key: meaning for key, meaning in self.meanings.items() if key in wanted}
-
-    def _about(self, project: str, profile: ObjectId) -> Any:
-        found = self.populations[project].everybody.get(profile)
-        return found.profile if found else f"{profile}, who is no more"
+        what = f"{known.id}, static, {known.rule!r}: {len(wrong - members)} missing, {len(wrong & members)} surplus"
+        return [f"{what}, {len(gone)} are no more: {list(wrong | gone)[:5]}"]
 
     async def _replay(self, shown: Mapping[str, Shown]) -> list[str]:
         """What `changes` tell since the last quiet point leads from the members of then to those of now."""
@@ -179,7 +141,7 @@ class Checks:
         found: list[str] = []
         for cohort_id in self.chance.random.sample(sorted(shown), min(PAGED, len(shown))):
             project = cohorts[cohort_id]["project_id"]
-            everybody = self.populations[project].everybody
+            everybody = self.recounts[project].everybody
             expected = {
                 str(everybody[each].profile["pii_id"]) for each in shown[cohort_id].members if each in everybody
             }
@@ -187,10 +149,10 @@ class Checks:
                 listed = [each["pii_id"] for each in await self._pages(f"/v1/cohorts/{cohort_id}/members", order=order)]
                 if len(listed) != len(expected) or set(listed) != expected:
                     found.append(f"{cohort_id}: pages by {order} show {len(listed)} members, {len(expected)} they must")
-        for project, population in self.populations.items():
-            everybody = sorted(population.everybody)
+        for project, recount in self.recounts.items():
+            everybody = sorted(recount.everybody)
             for profile in self.chance.random.sample(everybody, min(LOOKED_UP, len(everybody))):
-                pii_id = population.everybody[profile].profile["pii_id"]
+                pii_id = recount.everybody[profile].profile["pii_id"]
                 answer = await self.api.get(f"/v1/profiles/{pii_id}", params={"project_id": project})
                 listed = answer.json()["cohorts"]
                 expected = {cohort for cohort, each in shown.items() if profile in each.members}
@@ -208,15 +170,6 @@ class Checks:
             if page["next_cursor"] is None:
                 return items
             parameters["cursor"] = page["next_cursor"]
-
-
-def _inner_first(known: Mapping[str, Known]) -> list[str]:
-    """Each cohort after those that its rule names; static ones follow no rule."""
-    edges = {
-        cohort_id: cohorts_named(cohort.rule) if cohort.kind == "dynamic" and cohort.rule else []
-        for cohort_id, cohort in known.items()
-    }
-    return list(TopologicalSorter(edges).static_order())
 
 
 def _differs(cohort_id: str, before: set[ObjectId], changes: list[Mapping[str, Any]], now: set[ObjectId]) -> list[str]:

@@ -16,6 +16,7 @@ from typing import Any
 from unittest import mock
 
 import httpx
+from bson import ObjectId
 
 from muster.cohorts import evaluation, watcher
 from muster.cohorts.documents import Change, Cohort, WatchState
@@ -25,6 +26,7 @@ from muster.jobs.documents import Job
 from muster.jobs.working import Busy, Cancelled, Done
 from muster.projects.service import project_of
 from muster.records.service import registry
+from tests.recount import Recount
 from tests.rules.engines import NOW
 from tests.simulation.books import Book, Known
 from tests.simulation.checks import Checks, Database
@@ -91,7 +93,6 @@ class Simulation:
             self.quiet_points += 1
             self.differences += await self.checks.wrong(self.known, self.writers, self.clock.now)
             report(self)
-            self.checks.forget(self.known)
             if not self.differences:
                 await self._edit_at_rest()
 
@@ -198,9 +199,9 @@ class Simulation:
             editor.chance.now = self.clock.now
             rule = editor.draw_rule()
             if len(editor.cohorts) < editor.most:
-                as_dynamic = Known("", editor.project, "dynamic", rule)
-                expected = self.checks.expected(as_dynamic, self.checks.before, self.clock.now)
-                await editor.create_from_rule(rule, expected)
+                inner = {cohort: shown.members for cohort, shown in self.checks.before.items()}
+                members = self.checks.recounts[editor.project].members(rule, self.clock.now, inner)
+                await editor.create_from_rule(rule, members)
             elif dynamic := [cohort for cohort in editor.cohorts.values() if cohort.kind == "dynamic"]:
                 cohort = editor.chance.choice(dynamic)
                 await editor.freeze(cohort, self.checks.before[cohort.id].members)
@@ -236,8 +237,11 @@ async def arranged(api: httpx.AsyncClient, database: Database, *, seed: int, siz
             )
             for _ in range(1 + (each is size))
         ]
-    zones = {project: (await project_of(OWNER, project)).time_zone for project in projects}
-    checks = Checks(database, api, chance(), registries, zones)
+    recounts = {
+        project: Recount[ObjectId](registries[project], (await project_of(OWNER, project)).time_zone)
+        for project in projects
+    }
+    checks = Checks(database, api, chance(), recounts)
     with moved(clock), runs_take_their_time(Random(random.random())):
         first = next(iter(projects))
         marks = Known(await _cohort(api, first, MARK_RULE), first, "dynamic", MARK_RULE)

@@ -22,9 +22,8 @@ LOOKED_UP = 5  # profiles whose cohorts are also asked for
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A cohort as it was at the last quiet point."""
+    """A cohort as it was at a quiet point."""
 
-    generation: int
     members: set[ObjectId]
 
 
@@ -58,7 +57,7 @@ class Checks:
             cohort, each = cohorts[cohort_id], known[cohort_id]
             number = cohort["active"]["number"] if cohort["active"] else 0
             listed = rows.get(f"{cohort_id}|{number}", [])
-            shown[cohort_id] = Shown(number, set(listed))
+            shown[cohort_id] = Shown(set(listed))
             rule = each.rule if each.kind == "dynamic" else None
             counted[each.project].append(Counted(cohort_id, rule, listed, cohort["member_count"]))
             found += self._state(cohort, each)
@@ -116,20 +115,20 @@ class Checks:
             self.changes += 1
         found: list[str] = []
         for cohort_id, now in shown.items():
+            changes = sorted(by_cohort[cohort_id], key=lambda change: (change["at"], change["_id"]))
             before = self.before.get(cohort_id)
-            changes = [each for each in by_cohort[cohort_id] if each["generation"] == now.generation]
-            if before is not None and before.generation == now.generation:
+            if before is not None:
                 found += _differs(cohort_id, before.members, changes, now.members)
             else:
                 found += await self._first_fill(cohort_id, changes, now)
         return found
 
     async def _first_fill(self, cohort_id: str, changes: list[Mapping[str, Any]], now: Shown) -> list[str]:
-        """Undone one by one, the changes since a run lead back to as many members as the run found."""
+        """Undone one by one, the changes of a new cohort lead back to as many members as its first run found."""
         members = set(now.members)
         for change in reversed(changes):
             members ^= {change["profile"]}
-        run = await self.database["runs"].find_one({"cohort": cohort_id, "generation": now.generation})
+        run = await self.database["runs"].find_one({"cohort": cohort_id, "state": "succeeded"}, sort=[("at", 1)])
         count = run["member_count"] if run else 0
         found = _differs(cohort_id, members, changes, now.members)
         if count != len(members):

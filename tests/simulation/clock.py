@@ -1,18 +1,20 @@
 """The database server's clock as membership goes by it: here it goes as fast as the simulation wants, or stands still.
 
-Production reads it in two places: `generations.server_time`, for runs and for members by hand, and the time that a
-renewal of the watcher's lease answers. Both are put in place of here, and nothing of production knows.
+Production reads it in two places: `generations.server_time` and `snapshot.open_snapshot`. Both are put in place of
+here, wherever they are imported, and nothing of production knows.
 """
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from random import Random
+from typing import Any
 from unittest import mock
 
-from muster.cohorts import generations, watcher
+from muster.cohorts import generations, snapshot
+from muster.cohorts.snapshot import Snapshot
 
 
 @dataclass
@@ -22,50 +24,58 @@ class Clock:
     now: datetime
     random: Random = field(default_factory=Random)
     stands_still: bool = False
-    leaps: int = 0
-    ticked: int = -1  # the leap that the last whole tick of the watcher began after
-    follower: watcher.Watcher | None = None
+    switches: int = 0  # transactions under way that put a generation in place
 
     def look(self) -> datetime:
         """What time it is."""
         if not self.stands_still:
-            self.now += timedelta(milliseconds=self.random.randint(0, 3))
+            self.now += timedelta(milliseconds=self.random.randint(1, 3))
         return self.now
 
-    def leap(self, by: timedelta) -> int:
-        """Let time pass; the answer is the number of this leap."""
+    def leap(self, by: timedelta) -> bool:
+        """Let time pass; False when it cannot, for no transaction lasts longer than a minute."""
+        if self.switches:
+            return False
         self.now += by
-        self.leaps += 1
-        return self.leaps
+        return True
 
 
 @contextmanager
 def moved(clock: Clock) -> Iterator[None]:
-    """Everything in `muster.cohorts` goes by this clock for as long as the block lasts."""
-    server_time = generations.server_time
-    renew, tick = watcher.Watcher._renew, watcher.Watcher._tick
+    """All of Muster goes by this clock for as long as the block lasts."""
+    server_time, open_snapshot, put_in_place = (
+        generations.server_time,
+        snapshot.open_snapshot,
+        generations.put_in_place,
+    )
 
     async def time_here() -> datetime:
         await server_time()
         return clock.look()
 
-    async def renew_here(self: watcher.Watcher) -> datetime:
-        await renew(self)
-        clock.follower = self
-        return clock.look()
+    @asynccontextmanager
+    async def snapshot_here() -> AsyncIterator[Snapshot]:
+        async with open_snapshot() as opened:
+            yield replace(opened, now=clock.look())
 
-    async def tick_here(self: watcher.Watcher) -> None:
-        leaps = clock.leaps
-        await tick(self)
-        clock.ticked = max(clock.ticked, leaps)
-
-    with mock.patch.multiple(watcher.Watcher, _renew=renew_here, _tick=tick_here):
-        users = [module for name, module in sys.modules.items() if name.startswith("muster.")]
-        patched = [module for module in users if getattr(module, "server_time", None) is server_time]
-        for module in patched:
-            module.server_time = time_here  # type: ignore[attr-defined]
+    async def switch_here(*arguments: Any, **more: Any) -> Any:
+        clock.switches += 1
         try:
-            yield
+            return await put_in_place(*arguments, **more)
         finally:
-            for module in patched:
-                module.server_time = server_time  # type: ignore[attr-defined]
+            clock.switches -= 1
+
+    with ExitStack() as stack:
+        for mine, theirs in ((time_here, server_time), (snapshot_here, open_snapshot), (switch_here, put_in_place)):
+            stack.enter_context(everywhere(theirs, mine))
+        yield
+
+
+@contextmanager
+def everywhere(theirs: Callable[..., Any], mine: Callable[..., Any]) -> Iterator[None]:
+    """Put a function in place of another one in every module of Muster that has it."""
+    with ExitStack() as stack:
+        for name, module in list(sys.modules.items()):
+            if name.startswith("muster.") and getattr(module, theirs.__name__, None) is theirs:
+                stack.enter_context(mock.patch.object(module, theirs.__name__, mine))
+        yield

@@ -225,6 +225,36 @@ async def test_a_watcher_whose_lease_was_taken_commits_nothing(workspace: Worksp
     await Lease.get_motor_collection().delete_many({})
 
 
+async def test_a_watcher_that_slept_as_it_saved_its_position_puts_none_over_a_later_one(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is stopped at the worst moment: it holds the lease, and is about to write; then it wakes up."""
+    await workspace.put(ann={"lead": {"score": 80.0}})
+    async with watching():
+        await until(_evaluated(1))
+    position = watcher.Watcher._write_state
+    sleeping = True
+
+    async def write_late(self: watcher.Watcher, *arguments: Any) -> None:
+        nonlocal sleeping
+        if sleeping:
+            sleeping = False
+            await Lease.get_motor_collection().update_one({"_id": SLICE}, {"$set": {"expires_at": None}})
+            assert await leases.take(SLICE, "new", timedelta(minutes=1))
+            await WatchState.get_motor_collection().update_one({"_id": SLICE}, {"$set": {"events": 1_000_000}})
+        await position(self, *arguments)
+
+    monkeypatch.setattr(watcher.Watcher, "_write_state", write_late)
+    lease = await leases.take(SLICE, "sleeps", timedelta(minutes=1))
+    assert lease is not None
+    with pytest.raises(watcher.LeaseLost):
+        await watcher.Watcher(lease).follow()
+    state = await WatchState.get(SLICE)
+    assert state is not None
+    assert state.events == 1_000_000
+    await Lease.get_motor_collection().delete_many({})
+
+
 async def test_what_a_killed_watcher_left_open_holds_nobody_up(workspace: Workspace) -> None:
     """MongoDB keeps its transaction, and with it the cohort's count, until the next watcher ends it."""
     cohort = await workspace.cohort("lead.score > 50")

@@ -17,6 +17,8 @@ from tests.simulation.writers import Writer
 
 Database = AsyncIOMotorDatabase[dict[str, Any]]
 PAGED = 3  # cohorts whose members are also read through REST, page by page
+REMEMBERED = 25  # cohorts of every quiet point, to be asked for later
+ASKED_BACK = 6  # of those, at every later quiet point
 LOOKED_UP = 5  # profiles whose cohorts are also asked for
 
 
@@ -25,6 +27,16 @@ class Shown:
     """A cohort as it was at a quiet point."""
 
     members: set[ObjectId]
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """A cohort at a quiet point long ago."""
+
+    cohort: str
+    project: str
+    at: datetime
+    members: frozenset[ObjectId]
 
 
 @dataclass
@@ -36,6 +48,7 @@ class Checks:
     chance: Chance
     recounts: Mapping[str, Recount[ObjectId]]  # by project
     before: dict[str, Shown] = field(default_factory=dict)
+    past: list[Past] = field(default_factory=list)
     last_change: ObjectId | None = None
     rows: int = 0  # memberships compared
     changes: int = 0  # replayed
@@ -70,7 +83,10 @@ class Checks:
                 found += self._given(each, shown[cohort_id].members)
         found += await self._replay(shown)
         found += await self._through_rest(cohorts, shown)
+        found += await self._as_it_was(shown)
         self.before = shown
+        for cohort_id in self.chance.random.sample(sorted(shown), min(REMEMBERED, len(shown))):
+            self.past.append(Past(cohort_id, known[cohort_id].project, now, frozenset(shown[cohort_id].members)))
         return found
 
     async def _profiles(self) -> dict[str, dict[ObjectId, dict[str, Any]]]:
@@ -157,6 +173,23 @@ class Checks:
                 expected = {cohort for cohort, each in shown.items() if profile in each.members}
                 if len(listed) != len(expected) or set(listed) != expected:
                     found.append(f"{project} {pii_id} shows {listed}, it is in {sorted(expected)}")
+        return found
+
+    async def _as_it_was(self, shown: Mapping[str, Shown]) -> list[str]:
+        """Members and sizes of earlier quiet points, as the API tells them today; who was erased since has no name."""
+        found: list[str] = []
+        self.past = [then for then in self.past if then.cohort in shown]
+        for then in self.chance.random.sample(self.past, min(ASKED_BACK, len(self.past))):
+            path, at = f"/v1/cohorts/{then.cohort}", then.at.isoformat()
+            everybody = self.recounts[then.project].everybody
+            expected = {everybody[each].profile["pii_id"] for each in then.members if each in everybody}
+            listed = [each["pii_id"] for each in await self._pages(f"{path}/members", at=at)]
+            if len(listed) != len(expected) or set(listed) != expected:
+                wrong = sorted(set(listed) ^ expected)
+                found.append(f"{then.cohort} at {at}: {len(listed)} members, {len(expected)} they were, {wrong[:5]}")
+            answer = await self.api.get(f"{path}/size", params={"from": at, "to": at})
+            if (size := answer.json()["size_before"]) != len(then.members):
+                found.append(f"{then.cohort} at {at}: size {size}, it was {len(then.members)}")
         return found
 
     async def _pages(self, path: str, **parameters: str) -> list[dict[str, Any]]:

@@ -116,7 +116,8 @@ class Watcher:
         self._clock = Clock(self.state.ticked_at)
         identity: Any = session.session_id  # Motor's annotations call this property a method
         self.state.session = identity["id"].hex()
-        await WatchState.find_one({"_id": self.part.name}).update({"$set": {"session": self.state.session}})
+        if saved is not None:
+            await self._save_state(saved.token)
         if saved is None or saved.token is None:
             return "no position in the change stream is known"
         if saved.deployment != deployment:
@@ -233,8 +234,7 @@ class Watcher:
             decisions = decide(pending, await _rows(pending, moment.live, session), moment)
         await write(decisions, session)
         await self._write_state(token, session)
-        if await leases.renew(self.lease, session=session) is None:  # last, so that a stall holds it shortest
-            raise LeaseLost
+        await self._renew(session)  # last, so that a stall holds it shortest
 
     async def _let_time_pass(self) -> None:
         """Every tick, find in the background whom time may have moved; decide on them between batches of changes."""
@@ -316,20 +316,26 @@ class Watcher:
         while left:
             await self._decide(differences, self._token)
 
-    async def _renew(self) -> None:
+    async def _renew(self, session: AsyncIOMotorClientSession | None = None) -> None:
         """Before every snapshot, so that its `as_of` moves on while the database is idle, as time does."""
-        if await leases.renew(self.lease) is None:
+        if await leases.renew(self.lease, session=session) is None:
             raise LeaseLost
 
     async def _save_token(self) -> None:
         """Keep the position of a quiet stream too, or it would fall out of the history."""
-        await self._renew()
         self._saved_at = time.monotonic()
-        await self._write_state(self._token)
+        await self._save_state(self._token)
 
-    async def _write_state(
-        self, token: Mapping[str, Any] | None, session: AsyncIOMotorClientSession | None = None
-    ) -> None:
+    async def _save_state(self, token: Mapping[str, Any] | None) -> None:
+        """Only under the lease: one that slept must not put an older position over that of its successor."""
+
+        async def save(session: AsyncIOMotorClientSession) -> None:
+            await self._write_state(token, session)
+            await self._renew(session)
+
+        await self._session.with_transaction(save)
+
+    async def _write_state(self, token: Mapping[str, Any] | None, session: AsyncIOMotorClientSession) -> None:
         if self.state is None:
             return
         self.state.token = dict(token) if token else None

@@ -4,11 +4,12 @@
 # make fuzz   a hundred thousand rules that nobody would write: only RuleError, none slow (two minutes)
 # make differential  ten thousand random rules, a million rule × profile pairs: do all engines agree? (a minute or two)
 # make faults ROUNDS=5 SEED=7  kill everything, over and over, while profiles are written (a minute or two a round)
+# make simulation SEED=1 CHANGES=1000000  follow a million changes and recount everything (a quarter of an hour)
 # make lock   resolve the pinned requirements anew          make wheel   build dist/*.whl
 
 .DEFAULT_GOAL := run
 .DELETE_ON_ERROR:
-.PHONY: run test check format differential fuzz faults lock wheel clean
+.PHONY: run test check format differential fuzz faults simulation lock wheel clean
 
 bin := .venv/bin
 pip := $(bin)/python -m pip --disable-pip-version-check --quiet --quiet
@@ -37,6 +38,9 @@ differential: .venv/.installed-dev
 
 faults: .venv/.installed-dev
 	@FAULT_ROUNDS=$(or $(ROUNDS),3) FAULT_SEED=$(or $(SEED),2) $(bin)/pytest tests/faults --log-cli-level=INFO
+
+simulation: .venv/.installed-dev
+	@$(bin)/python -m benchmarks.simulation --seed $(or $(SEED),1) --changes $(or $(CHANGES),1000000)
 
 wheel: .venv/.installed-dev
 	$(bin)/python -m build --wheel --no-isolation

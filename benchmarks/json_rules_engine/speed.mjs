@@ -1,5 +1,5 @@
 // How fast json-rules-engine decides: {documents, facts, rounds} on standard input; on standard output its answers, and
-// the evaluations per second of each round.
+// the evaluations per second of processor time of each round.
 import { readFileSync } from 'node:fs'
 import { Engine } from 'json-rules-engine'
 
@@ -15,10 +15,11 @@ for (const engine of engines) {
 
 const speeds = []
 for (let round = 0; round < rounds; round++) {
-  const started = process.hrtime.bigint()
+  const started = process.cpuUsage()
   for (const engine of engines) {
     for (const each of facts) await engine.run(each)
   }
-  speeds.push(engines.length * facts.length / (Number(process.hrtime.bigint() - started) / 1e9))
+  const { user, system } = process.cpuUsage(started)
+  speeds.push(engines.length * facts.length / ((user + system) / 1e6))
 }
 process.stdout.write(JSON.stringify({ answers, speeds }))

@@ -174,6 +174,9 @@ def _totalled(node: Any) -> Any:
     return _guard(node)
 
 
+_METHODS = (ast.GetAttributeExpression, ast.FunctionExpression)
+
+
 def _guard(node: Any) -> Any:
     if isinstance(node, ast.FuzzyComparisonExpression):
         node.left = _NotNull(node.left)
@@ -186,7 +189,8 @@ def _guard(node: Any) -> Any:
     if isinstance(node, ast.ContainsExpression):
         node.member, node.container = _NotNull(node.member), _NotNull(node.container)
         return _Test(node)
-    if isinstance(node, ast.FunctionCallExpression) and isinstance(_inner(node.function), ast.GetAttributeExpression):
+    # `lead.name.starts_with(…)`, or with a text written out: that rule_engine has folded into a function.
+    if isinstance(node, ast.FunctionCallExpression) and isinstance(_inner(node.function), _METHODS):
         return _Test(node)
     return _Value(node)
 

@@ -27,6 +27,7 @@ from muster.rules.conditions import (
     Present,
     TextTest,
     Truthy,
+    pushed_in,
 )
 from muster.rules.fields import FieldType, Registry
 from muster.rules.limits import as_double
@@ -71,7 +72,7 @@ def to_predicate(
 def _generated(
     writer: "_Writer", condition: Condition, required_parts: tuple[str, ...], otherwise: Callable[[], Predicate]
 ) -> Predicate:
-    expression, source = writer.write(condition), writer.source
+    expression, source = writer.write(pushed_in(condition)), writer.source
     before: list[str] = []
     for part, uses in source.parts.items():
         if part in required_parts or uses > 1:
@@ -172,14 +173,13 @@ class _Writer:
         raise AssertionError(condition)
 
     def _compare(self, condition: Compare) -> str:
-        value = self._value(condition.field)
-        if condition.value is None:
-            return f"({value} is {'not ' if condition.operator == '!=' else ''}None)"
-        comparison = stored_literal(condition.operator, condition.value)
+        operator, found, value = condition.operator, condition.field, condition.value
+        if value is None or (isinstance(value, bool) and operator in ("==", "!=")):
+            return f"({self._value(found)} is {'not ' if operator == '!=' else ''}{value})"
+        comparison = stored_literal(operator, value)
         if comparison is None:
-            return str(condition.operator == "!=")
-        operator, literal = comparison
-        return self._ordered(operator, condition.field, self._constant(literal))
+            return str(operator == "!=")
+        return self._ordered(comparison[0], found, self._constant(comparison[1]))
 
     def _computed(self, text: str) -> str:
         source = self.source.copied()

@@ -97,6 +97,18 @@ async def test_a_static_cohort_does_not_follow_its_rule(live: Workspace) -> None
     assert await live.members(static) == {"ann"}
 
 
+async def test_who_is_put_into_a_static_cohort_before_the_watcher_sees_them_stays(workspace: Workspace) -> None:
+    dynamic = await workspace.cohort("lead.score > 50")
+    static = await service.create("ada", CohortIn(name="Hand", kind="static"))
+    async with watching():
+        await until(_evaluated(1))
+    await workspace.put(ann={"lead": {"score": 80.0}})
+    await by_hand.add("ada", static.id, ["ann"])
+    async with watching():
+        await until(lambda: _is(workspace, dynamic, {"ann"}))
+    assert await workspace.members(static) == {"ann"}
+
+
 async def test_members_added_by_hand_are_counted_once(live: Workspace) -> None:
     await live.put(ann={"lead": {}}, bob={"lead": {}})
     static = await service.create("ada", CohortIn(name="Hand", kind="static"))

@@ -119,7 +119,9 @@ class LiveRules:
                 rules.into(found, profile)
         for generation in generations:
             live = self.by_generation.get(generation)
-            if live is not None and (paths is None or not live.paths.isdisjoint(paths)):
+            if live is None or live.rule is None:  # a static cohort is asked about nobody
+                continue
+            if paths is None or not live.paths.isdisjoint(paths):
                 found[generation] = live
         return found.values()
 

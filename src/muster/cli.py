@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from muster.cohorts.commands import cohorts, rules
+from muster.cohorts.index_commands import list_indexes
 from muster.errors import MusterError, StartError
 from muster.jobs.commands import jobs
 from muster.records.commands import import_group
@@ -165,6 +166,7 @@ def log_to_stderr() -> None:
 
 
 rules.add_command(apply_rules)
+rules.add_command(list_indexes)
 
 for command in (
     up,

@@ -121,6 +121,11 @@ async def test_indexes_are_used_where_they_lead_to_few(indexed: Workspace) -> No
     assert len(telling) == len(rules) - 2, telling
 
 
+async def test_ranges_are_read_by_indexes_where_each_field_has_one(indexed: Workspace) -> None:
+    assert await reading.hint_for_ranges(indexed.project.id, ["lead.last_activity_at", "lead.score"]) is None
+    assert await reading.hint_for_ranges(indexed.project.id, ["lead.score", "lead.created_at"]) == FULL_READ
+
+
 async def test_members_of_a_static_cohort_are_read_by_their_ids(indexed: Workspace) -> None:
     few = await service.create("ada", CohortIn(name="Few", kind="static", members=["P1", "P2", "P3"]))
     plan = await plan_of(indexed, f'$in_cohort("{few.id}") and lead.score > 1')

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -43,15 +44,15 @@ async def _evaluate(claimed: Claimed) -> dict[str, Any]:
         raise Cancelled(reason) from None
 
 
-async def run_here_or_wait(job: Job, *, here: bool) -> Job:
-    """Start a job, in this process or in a worker, and give it a moment to end.
+async def run_here_or_wait(job: Job, *, here: bool, run: Callable[[str], Awaitable[None]] = run_job) -> Job:
+    """Start a job, in this process by `run` or in a worker, and give it a moment to end.
 
     The answer is the job as it is then: a request whose job is not finished answers 202. A process that dies
     meanwhile leaves the job to the sweep.
     """
     deadline = time.monotonic() + ANSWER_WITHIN
     if here:
-        task = asyncio.create_task(_run_quietly(job.id))
+        task = asyncio.create_task(_run_quietly(job.id, run))
         _here.add(task)
         task.add_done_callback(_here.discard)
         await asyncio.wait({task}, timeout=ANSWER_WITHIN)
@@ -64,10 +65,10 @@ async def run_here_or_wait(job: Job, *, here: bool) -> Job:
         await asyncio.sleep(_LOOK_EVERY)
 
 
-async def _run_quietly(job_id: str) -> None:
+async def _run_quietly(job_id: str, run: Callable[[str], Awaitable[None]]) -> None:
     """Run a job whose outcome its document tells; whoever waits reads it there."""
     with suppress(Exception):  # recorded on the job, and logged, by `claim`
-        await run_job(job_id)
+        await run(job_id)
 
 
 async def settle_ended_runs(job_id: str | None = None) -> int:

@@ -7,7 +7,7 @@ it is worth.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -54,6 +54,13 @@ async def hint_for(
                 return None  # a hint names one index; MongoDB finds the way by several when nothing stands against it
             return "_id_" if branch.field == PROFILE_ID else index_name(branch.field)
     return FULL_READ if await _share(project_id, comment) >= WORTH_A_FULL_READ else None
+
+
+async def hint_for_ranges(project_id: str, fields: Collection[str]) -> Hint:
+    """How to read a few narrow ranges of these fields, any of which may hold."""
+    if await ready_fields() >= frozenset(fields):
+        return None  # MongoDB finds the way by all of them
+    return FULL_READ if await _share(project_id, None) >= WORTH_A_FULL_READ else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,17 @@ from litestar.status_codes import HTTP_200_OK, HTTP_201_CREATED, HTTP_202_ACCEPT
 from muster.api.etags import etag, expected_revs, not_modified
 from muster.api.paging import DEFAULT_LIMIT, Cursor, Limit, Page
 from muster.api.requests import disconnected
-from muster.cohorts import by_hand, explanations, history_routes, member_routes, members, past, previews, service
+from muster.cohorts import (
+    by_hand,
+    explanations,
+    history_routes,
+    index_routes,
+    member_routes,
+    members,
+    past,
+    previews,
+    service,
+)
 from muster.cohorts.documents import Cohort, Kind
 from muster.cohorts.history_routes import moment
 from muster.cohorts.schemas import (
@@ -220,4 +230,5 @@ ROUTES: list[HTTPRouteHandler] = [
     list_functions,
     *member_routes.ROUTES,
     *history_routes.ROUTES,
+    *index_routes.ROUTES,
 ]

@@ -17,6 +17,7 @@ from bson import ObjectId
 from pymongo.errors import PyMongoError
 
 from muster.cohorts.live_rules import LiveRule, LiveRules
+from muster.cohorts.reading import hint_for_ranges
 from muster.cohorts.reconciliation import differing
 from muster.cohorts.snapshot import Snapshot, open_snapshot
 from muster.records.documents import Profile
@@ -154,5 +155,7 @@ async def _within(
         session=snapshot.session,
         batch_size=CANDIDATES_AT_ONCE,
     )
+    if (hint := await hint_for_ranges(project_id, ranges.keys())) is not None:
+        found = found.hint(hint)
     while profiles := await found.to_list(CANDIDATES_AT_ONCE):
         yield [profile["_id"] for profile in profiles]

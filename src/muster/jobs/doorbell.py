@@ -27,10 +27,12 @@ class Actor(StrEnum):
     """Every actor that is ever called, as declared in `workers`."""
 
     EVALUATE_COHORT = "evaluate_cohort"
+    BUILD_INDEXES = "build_indexes"
 
 
 ACTOR_OF_KIND: Mapping[str, Actor] = {
     "evaluate": Actor.EVALUATE_COHORT,
+    "index": Actor.BUILD_INDEXES,
 }
 
 

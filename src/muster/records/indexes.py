@@ -21,6 +21,7 @@ MONGODB_MOST = 64
 REPORT_EVERY = 0.5  # seconds between two looks at how far a build is
 
 _NOT_FOUND = 27
+_NO_ROOM = 67
 _UNAUTHORIZED = 13
 
 Report = Callable[[int], Awaitable[None]]
@@ -74,7 +75,14 @@ async def ensure_field_index(field: str, report: Report | None = None) -> bool:
     while not (await asyncio.wait({building}, timeout=REPORT_EVERY))[0]:
         if report is not None:
             await report(await _profiles_read(field))
-    await building
+    try:
+        await building
+    except OperationFailure as error:
+        if error.code != _NO_ROOM:
+            raise
+        raise Conflict(
+            f"MongoDB takes no more indexes of profiles: {error.details and error.details['errmsg']}."
+        ) from error
     return True
 
 

@@ -5,7 +5,7 @@ Four passes, plain functions: **read** (text or tree â†’ condition with spans) â
 What a rule means is decided by `oracle`; everything else must agree with it.
 """
 
-from muster.rules.access import PROFILE_ID, AccessPath, Branch
+from muster.rules.access import PROFILE_ID, AccessPath, Branch, Use
 from muster.rules.explaining import Explanation, explain
 from muster.rules.fields import PARTS, FieldType, Registry
 from muster.rules.functions import Function, FunctionError, known_functions
@@ -35,6 +35,7 @@ __all__ = [
     "Rule",
     "RuleError",
     "Span",
+    "Use",
     "Window",
     "cohorts_in",
     "compile_rule",

@@ -22,6 +22,7 @@ from muster.rules.conditions import (
     any_of,
 )
 from muster.rules.fields import FieldType
+from muster.rules.printing import condition_text
 
 Use = Literal["equality", "member", "window", "range", "prefix"]
 """How an index is asked: for values, for members of lists, for an interval that moves with the clock, for an interval,
@@ -37,6 +38,11 @@ class Branch:
     field: str
     use: Use
     condition: Condition
+
+    @property
+    def text(self) -> str:
+        """The condition as a rule's text."""
+        return condition_text(self.condition)
 
 
 @dataclass(frozen=True, slots=True)

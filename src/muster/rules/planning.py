@@ -105,6 +105,11 @@ class Plan:
         """The ways to all that the filter lets through by indexes on fields, where there are such indexes."""
         return () if self.pushed is None else access_paths(self.pushed)
 
+    def on_path(self, path: AccessPath) -> Predicate:
+        """Whether a profile is among those that a path of conditions on fields leads to."""
+        branches = [to_predicate(branch.condition, self.rule.registry, self.rule.time_zone) for branch in path.branches]
+        return lambda profile, now: any(holds(profile, now) for holds in branches)
+
     def named(self, branch: Branch) -> int | None:
         """How many profiles a branch names, as members of static cohorts; None for one on a field."""
         if branch.field != PROFILE_ID:

@@ -2,13 +2,15 @@
 
 import json
 
-from muster.records.indexes import drop_field_index, ready_fields
+from muster.records.indexes import ready_fields
 from muster.resources import Resources
 from tests.cli.test_commands import Muster, printed, with_leads
+from tests.cohorts.conftest import drop_field_indexes
 
 
 async def test_indexes_are_listed_built_and_dropped(muster: Muster, clean: Resources) -> None:
     assert clean.database is not None
+    await drop_field_indexes()
     await with_leads(muster)
     printed(await muster("cohorts", "create", "High", "--rule", "lead.score > 28", "--json"))
     try:
@@ -29,4 +31,4 @@ async def test_indexes_are_listed_built_and_dropped(muster: Muster, clean: Resou
         kept = await muster("rules", "indexes", "--drop-unused")
         assert [line.split() for line in kept.stdout.splitlines() if "dropped" in line] == [["dropped"]]
     finally:
-        await drop_field_index("lead.score")
+        await drop_field_indexes()

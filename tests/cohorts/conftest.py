@@ -17,6 +17,7 @@ from muster.cohorts.slices import ALL
 from muster.embedded.ports import free_port
 from muster.projects.documents import Project
 from muster.records.documents import Profile
+from muster.records.indexes import drop_field_index, field_indexes
 from muster.records.registry import register_field
 from muster.records.service import registry, upsert_parts
 from muster.resources import Resources
@@ -82,6 +83,12 @@ class Workspace:
 
     async def _is_right(self) -> bool:
         return not await self.differences()
+
+
+async def drop_field_indexes() -> None:
+    """Drop the indexes that rules asked for: they outlive the tests that made them."""
+    for field in await field_indexes():
+        await drop_field_index(field)
 
 
 @pytest.fixture

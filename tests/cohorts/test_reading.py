@@ -12,9 +12,9 @@ from muster.cohorts.scans import filter_for, matching, planned
 from muster.cohorts.schemas import CohortIn
 from muster.cohorts.snapshot import open_snapshot
 from muster.records.documents import Profile
-from muster.records.indexes import drop_field_index, ensure_field_index, field_indexes
+from muster.records.indexes import drop_field_index, ensure_field_index
 from muster.rules import Plan
-from tests.cohorts.conftest import Workspace
+from tests.cohorts.conftest import Workspace, drop_field_indexes
 
 NOW = datetime.now(UTC)
 PEOPLE = 400
@@ -53,6 +53,7 @@ def nothing_known() -> None:
 @pytest.fixture
 async def indexed(workspace: Workspace) -> AsyncIterator[Workspace]:
     """Four hundred people, and five indexes on what is known of them."""
+    await drop_field_indexes()
     await workspace.register("lead.vip", "boolean")
     await workspace.put(
         **{
@@ -73,8 +74,7 @@ async def indexed(workspace: Workspace) -> AsyncIterator[Workspace]:
     for field in fields:
         assert await ensure_field_index(field)
     yield workspace
-    for field in fields:
-        await drop_field_index(field)
+    await drop_field_indexes()
 
 
 async def plan_of(workspace: Workspace, rule: str) -> Plan:
@@ -114,8 +114,7 @@ async def test_indexes_are_used_where_they_lead_to_few(indexed: Workspace) -> No
         assert await hint_for(indexed.project.id, plan, NOW) == FULL_READ, rule
     rules = [*SELECTIVE, *BROAD]
     by_index = [await found(indexed, await plan_of(indexed, rule)) for rule in rules]
-    for field in await field_indexes():
-        await drop_field_index(field)
+    await drop_field_indexes()
     assert by_index == [await found(indexed, await plan_of(indexed, rule)) for rule in rules]
     telling = [rule for rule, ids in zip(rules, by_index, strict=True) if 0 < len(ids) < PEOPLE]
     assert len(telling) == len(rules) - 2, telling

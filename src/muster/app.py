@@ -18,7 +18,7 @@ from muster.api.headers import add_security_headers
 from muster.api.idempotency import Idempotency
 from muster.api.problems import EXCEPTION_HANDLERS
 from muster.api.requests import EncodedSlashes, JsonRequest, PathIds, refuse_other_media
-from muster.cohorts import erasure, members, slices
+from muster.cohorts import erasure, members, slices, sources
 from muster.cohorts import routes as cohorts
 from muster.cohorts import service as cohorts_service
 from muster.console import routes as console
@@ -28,7 +28,7 @@ from muster.jobs import routes as jobs
 from muster.jobs import service as jobs_service
 from muster.projects import routes as projects
 from muster.projects import service as projects_service
-from muster.records import registry, registry_file
+from muster.records import registry, registry_file, rolls
 from muster.records import routes as records
 from muster.records import service as records_service
 from muster.records.openapi import declare_fields
@@ -91,7 +91,9 @@ def _connect_features() -> None:
     projects_service.HOLDINGS[:] = [records_service.holdings, cohorts_service.holdings]
     projects_service.DELETIONS[:] = [registry.forget_fields, webhooks_service.forget_webhooks]
     projects_service.TIME_ZONE_CHANGES[:] = [cohorts_service.follow_time_zone]
-    records_service.ERASURES[:] = [erasure.erase, jobs_service.forget, deliveries.forget_responses]
+    records_service.ERASURES[:] = [erasure.erase, rolls.forget, jobs_service.forget, deliveries.forget_responses]
+    records_service.SAVE_AS_COHORT[:] = [cohorts_service.save_import]
+    sources.IMPORTS[:] = []
     records_service.MEMBERSHIPS[:] = [members.cohort_ids_of]
 
 

@@ -125,6 +125,11 @@ async def test_exports_are_whole_and_run_no_formulas(muster: Muster, tmp_path: P
         assert result.exit_code == 0, result.stderr
         again = printed(await muster("import", "profiles", str(file), "--json"))
         assert again == {"upserted": 30, "unchanged": 30, "failed_count": 0, "failed": []}
+    saved = printed(await muster("import", "profiles", str(file), "--save-as-cohort", "Again", "--json"))
+    assert isinstance(saved, dict)
+    shown = printed(await muster("cohorts", "show", saved["cohort_id"], "--json"))
+    assert isinstance(shown, dict)
+    assert (shown["name"], shown["member_count"]) == ("Again", 30)
     refused = await muster("cohorts", "export", made["id"], "--fields", "lead.nmae", "--output", str(tmp_path / "no"))
     assert refused.exit_code == 1
     assert "lead.name" in refused.stderr
@@ -136,6 +141,19 @@ async def test_static_cohorts_and_rules_from_files(muster: Muster, tmp_path: Pat
     by_hand = printed(await muster("cohorts", "create", "Two", "--member", "P1", "--member", "P2", "--json"))
     assert isinstance(by_hand, dict)
     assert (by_hand["kind"], by_hand["member_count"]) == ("static", 2)
+    ids = tmp_path / "ids"
+    ids.write_text("P3\r\nP4\n\nnobody\n", encoding="utf-8")
+    added = await muster("cohorts", "add", by_hand["id"], "P1", "--file", str(ids), "--json")
+    assert (added.exit_code, json.loads(added.stdout)) == (
+        1,
+        {"added": 2, "already": 1, "unknown": ["nobody"], "failed_count": 1},
+    )
+    removed = await muster("cohorts", "remove", by_hand["id"], "P1", "P3", "--json")
+    assert printed(removed) == {"removed": 2, "not_members": [], "failed_count": 0}
+    assert (await muster("cohorts", "remove", by_hand["id"])).exit_code == 2
+    copy = printed(await muster("cohorts", "create", "Copy", "--from", by_hand["id"], "--json"))
+    assert isinstance(copy, dict)
+    assert (copy["kind"], copy["member_count"]) == ("static", 2)
     refused = await muster("cohorts", "evaluate", by_hand["id"])
     assert refused.exit_code == 1
     tree = tmp_path / "rule.json"

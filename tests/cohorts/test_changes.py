@@ -345,7 +345,7 @@ async def edited_until_it_dies(cohort: Cohort, rule: str) -> str:
         {"_id": cohort.id}, {"$set": {"rule": stored.model_dump(), "run": job.id, "state": "evaluating"}}
     )
     with pytest.raises(Killed):
-        await evaluation.evaluate(cohort.id, job.id, cause="rule", members=None, progress=no_progress)
+        await evaluation.evaluate(cohort.id, job.id, cause="rule", progress=no_progress)
     return job.id
 
 

@@ -44,6 +44,11 @@ async def left_behind() -> dict[str, Any]:
     return wrong
 
 
+def some(removed: dict[str, int]) -> dict[str, int]:
+    """Where anything was."""
+    return {place: count for place, count in removed.items() if count}
+
+
 async def nothing_is_left() -> bool:
     return not await left_behind()
 
@@ -67,20 +72,14 @@ async def test_everything_goes_with_the_answer_and_is_counted(client: httpx.Asyn
     await job.set({"failures": failures})
 
     answer = await client.delete("/v1/profiles/P1")
-    assert (answer.status_code, answer.json()) == (
-        200,
-        {
-            "pii_id": "P1",
-            "removed": {
-                "profiles": 1,
-                "memberships": 2,
-                "changes": 1,
-                "job_failures": 1,
-                "kept_answers": 1,
-                "webhook_responses": 0,
-            },
-        },
-    )
+    assert (answer.status_code, answer.json()["pii_id"]) == (200, "P1")
+    assert some(answer.json()["removed"]) == {
+        "profiles": 1,
+        "memberships": 2,
+        "changes": 1,
+        "job_failures": 1,
+        "kept_answers": 1,
+    }
     assert await left_behind() == {}
     for cohort in (dynamic, static):
         assert (await client.get(f"/v1/cohorts/{cohort['id']}")).json()["member_count"] == 2
@@ -127,13 +126,7 @@ async def test_what_the_watcher_had_decided_before_does_not_stay(
     monkeypatch.setattr(watcher, "write", write_late)
     await live.put(ann={"lead": {"score": 90.0}})
     await asyncio.wait_for(decided.wait(), 60)
-    assert await records.erase(live.project.id, "ann") == {
-        "profiles": 1,
-        "memberships": 0,
-        "changes": 0,
-        "job_failures": 0,
-        "webhook_responses": 0,
-    }
+    assert some(await records.erase(live.project.id, "ann")) == {"profiles": 1}
     erased.set()
     await until(_written_and_gone)
     assert [await live.members(cohort) for cohort in cohorts] == [set(), set()]

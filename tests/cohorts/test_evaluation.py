@@ -68,7 +68,7 @@ async def test_readers_see_the_old_members_until_the_new_ones_are_all_there(work
     job = await create_job("RUN", "evaluate", "PRJ-1", "ada", {"cohort_id": cohort.id, "cause": "rule"})
     rule = (await service.rule_for(workspace.project, "lead.score < 50")).model_dump()  # type: ignore[union-attr]
     await Cohort.get_motor_collection().update_one({"_id": cohort.id}, {"$set": {"rule": rule, "run": job.id}})
-    await evaluation.evaluate(cohort.id, job.id, cause="rule", members=None, progress=look)
+    await evaluation.evaluate(cohort.id, job.id, cause="rule", progress=look)
     assert seen == [({"hot", "french"}, 2)]
     assert await workspace.members(cohort) == {"cold"}
 
@@ -80,7 +80,7 @@ async def test_a_run_that_is_no_longer_wanted_changes_nothing(workspace: Workspa
     async def no_progress(done: int, total: int | None) -> None: ...
 
     with pytest.raises(generations.Superseded):
-        await evaluation.evaluate(cohort.id, "RUN-999", cause="rule", members=None, progress=no_progress)
+        await evaluation.evaluate(cohort.id, "RUN-999", cause="rule", progress=no_progress)
     assert await workspace.members(cohort) == {"hot", "french"}
 
 
@@ -93,7 +93,7 @@ async def test_a_run_overtaken_while_it_fills_leaves_nothing_visible(workspace: 
         await Cohort.get_motor_collection().update_one({"_id": cohort.id}, {"$set": {"run": "RUN-new"}})
 
     with pytest.raises(generations.Superseded):
-        await evaluation.evaluate(cohort.id, "RUN-old", cause="rule", members=None, progress=overtaken)
+        await evaluation.evaluate(cohort.id, "RUN-old", cause="rule", progress=overtaken)
     found = await Cohort.get(cohort.id)
     assert found is not None
     assert found.active is not None

@@ -6,15 +6,17 @@ import random
 import pytest
 
 from muster.cohorts import by_hand, graph, service
-from muster.cohorts.documents import Cohort
+from muster.cohorts.documents import Cause, Cohort
 from muster.cohorts.explanations import explanation
 from muster.cohorts.jobs import run_job
 from muster.cohorts.previews import preview
 from muster.cohorts.schemas import CohortIn, CohortPatch, PreviewIn
+from muster.cohorts.sources import Source
 from muster.errors import Conflict, Invalid, MusterError
 from muster.jobs.documents import UNFINISHED, Job
 from muster.jobs.working import Busy, Cancelled, Done
 from muster.projects.service import patch_project
+from muster.records import rolls
 from tests.cohorts.conftest import Workspace, watching
 from tests.waiting import until
 
@@ -102,7 +104,8 @@ async def test_a_static_cohort_that_is_filled_late_moves_what_names_it(live: Wor
     late = await static(live)
     await Cohort.get_motor_collection().update_one({"_id": late.id}, {"$set": {"state": "evaluating"}})
     outer = await live.cohort(f"$in_cohort('{late.id}')")
-    arguments = {"cohort_id": late.id, "cause": "manual", "members": ["ann"]}
+    source = Source(Cause.MANUAL, roll=await rolls.keep("PRJ-1", ["ann"]))
+    arguments = {"cohort_id": late.id, "cause": "manual", "source": source.as_arguments()}
     job = await graph.create_job(graph.PREFIX, graph.KIND, "PRJ-1", "ada", arguments)
     await Cohort.get_motor_collection().update_one({"_id": late.id}, {"$set": {"run": job.id}})
     await work()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from muster.cohorts import by_hand, changes, evaluation, past, service, sizes
+from muster.cohorts import by_hand, changes, evaluation, past, service, sizes, undoing
 from muster.cohorts.documents import Change, Cohort, Membership, Run
 from muster.cohorts.generations import server_time
 from muster.cohorts.schemas import CohortIn, CohortPatch
@@ -67,8 +67,8 @@ class World:
         self.monkeypatch.setattr(evaluation, "write_difference", perhaps)
         self.monkeypatch.setattr(changes, "ENTRIES_PER_TRANSACTION", 3)
         self.monkeypatch.setattr(changes, "ROWS_AT_ONCE", 7)
-        self.monkeypatch.setattr(past, "ROWS_AT_ONCE", 5)
-        self.monkeypatch.setattr(past, "CHANGES_AT_ONCE", 4)
+        self.monkeypatch.setattr(undoing, "ROWS_AT_ONCE", 5)
+        self.monkeypatch.setattr(undoing, "CHANGES_AT_ONCE", 4)
 
     def parts(self) -> dict[str, Any]:
         return {"lead": {"score": float(self.chance.randrange(100)), "stage": self.chance.choice(["new", "old"])}}

@@ -1,9 +1,11 @@
 """The members of static cohorts, put in and taken out by hand."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import TypeVar
 
-from motor.motor_asyncio import AsyncIOMotorClientSession
+from motor.motor_asyncio import AsyncIOMotorClientSession as Session
 from pymongo.read_concern import ReadConcern
 
 from muster.cohorts import changes
@@ -12,9 +14,17 @@ from muster.cohorts.generations import row, server_time
 from muster.cohorts.service import cohort_of
 from muster.cohorts.snapshot import open_snapshot
 from muster.errors import Conflict
+from muster.jobs.documents import Job
+from muster.jobs.service import claim, create_job, send
+from muster.jobs.working import Claimed
+from muster.records import rolls
 from muster.records.documents import Profile
+from muster.records.rolls import PER_PIECE, Roll
 
-PER_TRANSACTION = 1_000
+PREFIX, KIND = "MEM", "members"  # of jobs that edit members by hand
+MOST_AT_ONCE = 10_000  # more go to a worker, with progress, and can be cancelled
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -26,13 +36,13 @@ class ByHand:
     others: list[str] = field(default_factory=list)
 
 
-async def add(owner: str, cohort_id: str, pii_ids: Sequence[str]) -> ByHand:
-    """Put profiles into a static cohort. Raises Conflict on a dynamic one."""
+async def add(owner: str, cohort_id: str, pii_ids: Sequence[str]) -> ByHand | Job:
+    """Put profiles into a static cohort; many of them by a job. Raises Conflict on a dynamic one."""
     return await _by_hand(await _static(owner, cohort_id), pii_ids, adding=True)
 
 
-async def remove(owner: str, cohort_id: str, pii_ids: Sequence[str]) -> ByHand:
-    """Take profiles out of a static cohort. Raises Conflict on a dynamic one."""
+async def remove(owner: str, cohort_id: str, pii_ids: Sequence[str]) -> ByHand | Job:
+    """Take profiles out of a static cohort; many of them by a job. Raises Conflict on a dynamic one."""
     return await _by_hand(await _static(owner, cohort_id), pii_ids, adding=False)
 
 
@@ -40,31 +50,74 @@ async def _static(owner: str, cohort_id: str) -> Cohort:
     cohort = await cohort_of(owner, cohort_id)
     if cohort.kind is Kind.DYNAMIC:
         raise Conflict(f"{cohort_id} is dynamic: its rule decides who is in. Change the rule, or a record.")
-    if cohort.active is None or cohort.filling is not None or cohort.run is not None:
+    if cohort.filling is not None or cohort.run is not None:
         raise Conflict(f"{cohort_id} is being evaluated; try again when it is ready.")
+    if cohort.active is None:
+        raise Conflict(f"{cohort_id} has no members, because finding them failed; retry its job, or delete it.")
     return cohort
 
 
-async def _by_hand(cohort: Cohort, pii_ids: Sequence[str], *, adding: bool) -> ByHand:
+async def _by_hand(cohort: Cohort, pii_ids: Sequence[str], *, adding: bool) -> ByHand | Job:
     wanted = list(dict.fromkeys(pii_ids))
+    if len(wanted) > MOST_AT_ONCE:
+        roll = await rolls.keep(cohort.project_id, wanted)
+        arguments = {"cohort_id": cohort.id, "adding": adding, "roll": asdict(roll)}
+        job = await create_job(PREFIX, KIND, cohort.project_id, cohort.owner, arguments)
+        await send(job)
+        return job
     total = ByHand()
-    client = Membership.get_motor_collection().database.client
-    for start in range(0, len(wanted), PER_TRANSACTION):
-        part = wanted[start : start + PER_TRANSACTION]
-        async with await client.start_session() as session:
-            one = await session.with_transaction(
-                lambda inside, part=part: _write_by_hand(inside, cohort, part, adding=adding),
-                read_concern=ReadConcern("snapshot"),
-            )
+    for start in range(0, len(wanted), PER_PIECE):
+        one = await _in_transaction(partial(_write, cohort, wanted[start : start + PER_PIECE], adding=adding))
         total.done += one.done
         total.already += one.already
         total.others += one.others
     return total
 
 
-async def _write_by_hand(
-    session: AsyncIOMotorClientSession, cohort: Cohort, pii_ids: Sequence[str], *, adding: bool
-) -> ByHand:
+async def run_job(job_id: str) -> None:
+    """Add or remove the roll of a job. Raises Busy or Done when the job is not to be had.
+
+    Each piece of the roll is one transaction with the job's checkpoint, so an attempt goes on behind the last one, and
+    counts nobody twice. Cancelled or failed, what is done stays.
+    """
+    async with claim(job_id) as claimed:
+        arguments = claimed.job.arguments
+        roll, adding = Roll.of(arguments["roll"]), arguments["adding"]
+        cohort = await _static(claimed.job.owner, arguments["cohort_id"])
+        so_far = claimed.job.checkpoint or {"pieces": 0, "done": 0, "already": 0, "failed": 0}
+        while so_far["pieces"] < roll.pieces:
+            so_far = await _in_transaction(partial(_write_piece, claimed, cohort, roll, so_far, adding=adding))
+            await claimed.progress(min(so_far["pieces"] * PER_PIECE, roll.count), roll.count)
+        counts = {"added": so_far["done"], "already": so_far["already"]} if adding else {"removed": so_far["done"]}
+        claimed.result = {"cohort_id": cohort.id, **counts, "failed_count": so_far["failed"]}
+    await rolls.drop(roll.id)
+
+
+async def _write_piece(
+    claimed: Claimed, cohort: Cohort, roll: Roll, before: Mapping[str, int], session: Session, *, adding: bool
+) -> dict[str, int]:
+    """The next piece, read in the transaction too: an erasure that is seen here has left the roll as well."""
+    pii_ids = await rolls.piece(roll, before["pieces"], session)
+    one = await _write(cohort, pii_ids, session, adding=adding)
+    after = {
+        "pieces": before["pieces"] + 1,
+        "done": before["done"] + one.done,
+        "already": before["already"] + one.already,
+        "failed": before["failed"] + len(one.others),
+    }
+    detail = "There is no such profile." if adding else "This is no member."
+    failures = [{"pii_id": pii_id, "detail": detail} for pii_id in one.others]
+    await claimed.checkpoint(after, failures=failures, session=session)
+    return after
+
+
+async def _in_transaction(write: Callable[[Session], Awaitable[T]]) -> T:
+    async with await Membership.get_motor_collection().database.client.start_session() as session:
+        written: T = await session.with_transaction(write, read_concern=ReadConcern("snapshot"))
+    return written
+
+
+async def _write(cohort: Cohort, pii_ids: Sequence[str], session: Session, *, adding: bool) -> ByHand:
     """One transaction: rows, changes, the count, and a touch of each profile.
 
     The touch makes an erasure of the same profile conflict with us, so that no row outlives its profile, and lets the

@@ -3,7 +3,6 @@
 import json
 import sys
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
 from urllib.parse import quote
 
@@ -11,6 +10,7 @@ import click
 import yaml
 
 from muster.cohorts.history_commands import HISTORY
+from muster.cohorts.member_commands import MEMBER_COMMANDS
 from muster.settings import bundled
 from muster.terminal.client import NoAnswer, NoToken, open_api
 from muster.terminal.output import (
@@ -70,6 +70,8 @@ def show_cohort(cohort_id: str, as_json: bool) -> None:
 @click.option("--rule", help="A rule as text, as JSON (a condition tree), or @FILE with either.")
 @click.option("--static", is_flag=True, help="Keep the members of now, instead of following the rule.")
 @click.option("--member", "members", multiple=True, help="A profile of a static cohort; may be repeated.")
+@click.option("--from", "from_cohort", metavar="COHORT", help="Static, with the members of another cohort.")
+@click.option("--at", metavar="TIME", help="With --from: as they were then, as 2026-11-25T12:00:00Z.")
 @click.option("--description", default="")
 @project_option
 @as_json_option
@@ -79,6 +81,8 @@ def create_cohort(
     rule: str | None,
     static: bool,
     members: tuple[str, ...],
+    from_cohort: str | None,
+    at: str | None,
     description: str,
     project: str | None,
     as_json: bool,
@@ -89,9 +93,11 @@ def create_cohort(
         name=name,
         description=description,
         project_id=project,
-        kind="static" if static or members else "dynamic",
+        kind="static" if static or members or from_cohort else "dynamic",
         rule=source,
         members=list(members) or None,
+        from_cohort=from_cohort,
+        at=at,
     )
     with open_api() as api:
         cohort = api.post("/v1/cohorts", body, source=source if isinstance(source, str) else None)
@@ -129,46 +135,6 @@ def list_members(cohort_id: str, order: str, at: str | None, limit: int, as_json
         print_rows(api.items(f"{_path(cohort_id)}/members", limit=limit, order=order, at=at), MEMBERS, as_json=as_json)
 
 
-@cohorts.command("export")
-@click.argument("cohort_id")
-@click.option("--format", "file_format", type=click.Choice(["csv", "ndjson"]), default="csv", show_default=True)
-@click.option("--fields", help="Fields by commas, such as lead.score,contact.email; else all.")
-@click.option("--output", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="Else standard output.")
-def export_members(cohort_id: str, file_format: str, fields: str | None, output: Path | None) -> None:
-    """Write all members of a cohort with their fields; `muster import profiles` reads the file again.
-
-    Exit code 1 when the connection breaks off: what was written by then is not whole. A file of that name is only
-    replaced by a whole one.
-    """
-    with open_api() as api:
-        chunks = api.stream(f"{_path(cohort_id)}/export", format=file_format, fields=fields)
-        if output is None:
-            for chunk in chunks:
-                click.echo(chunk, nl=False)
-            return
-        with NamedTemporaryFile(dir=output.parent, prefix=f".{output.name}.", delete=False) as part:
-            try:
-                part.writelines(chunks)
-                part.flush()
-                Path(part.name).replace(output)
-            except BaseException:
-                Path(part.name).unlink()
-                raise
-
-
-@cohorts.command("progress")
-@click.argument("cohort_id")
-@as_json_option
-def show_progress(cohort_id: str, as_json: bool) -> None:
-    """Say how many members no longer match the rule that they came from."""
-    with open_api() as api:
-        found = api.get(f"{_path(cohort_id)}/progress")
-    if as_json:
-        print_json(found)
-    else:
-        print_fields(found)
-
-
 @cohorts.command("explain")
 @click.argument("cohort_id")
 @click.argument("pii_id")
@@ -184,7 +150,7 @@ def explain_member(cohort_id: str, pii_id: str, as_json: bool) -> None:
     _print_conditions(found["conditions"], depth=0)
 
 
-for command in HISTORY:
+for command in (*HISTORY, *MEMBER_COMMANDS):
     cohorts.add_command(command)
 
 

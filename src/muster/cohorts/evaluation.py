@@ -15,8 +15,9 @@ from muster.cohorts.changes import cause_of, write_difference
 from muster.cohorts.documents import Cohort, Kind, Membership, Run, RunState, generation_id
 from muster.cohorts.generations import Filled, begin, filling_of, give_up, put_in_place, row, server_time
 from muster.cohorts.graph import read_stored
-from muster.cohorts.scans import BATCH, Scan, in_batches, listed, matching, planned
+from muster.cohorts.scans import BATCH, Scan, in_batches, matching, planned
 from muster.cohorts.snapshot import Snapshot, is_gone, open_snapshot
+from muster.cohorts.sources import Source, members_of
 from muster.errors import Conflict
 from muster.records.indexes import ensure_field_index
 from muster.records.service import registry
@@ -37,11 +38,11 @@ log = structlog.get_logger(__name__)
 
 
 async def evaluate(
-    cohort_id: str, run: str, *, cause: str, members: list[str] | None, progress: Progress
+    cohort_id: str, run: str, *, cause: str, progress: Progress, source: Source | None = None
 ) -> dict[str, Any]:
     """Fill a new generation and put it in place; readers see the old members until then.
 
-    `members` are the `pii_id`s of a static cohort given by hand; without them the rule decides. Where an attempt before
+    The members of a static cohort may come from a `source`; without one the rule decides. Where an attempt before
     died after that, only the rest is done. Raises `generations.Superseded` when the cohort went or wants another run.
     """
     for _ in range(ATTEMPTS):
@@ -49,11 +50,11 @@ async def evaluate(
             return await _finished(stands)
         started = time.perf_counter()
         cohort = await begin(cohort_id, run)
-        rule = None if members is not None else await _rule_of(cohort)
+        rule = None if source is not None else await _rule_of(cohort)
         try:
             async with open_snapshot() as snapshot:
                 now = await server_time()
-                filled = await _fill(cohort, rule, snapshot, now, cause=cause, members=members or [], progress=progress)
+                filled = await _fill(cohort, rule, snapshot, now, cause=cause, source=source, progress=progress)
         except OperationFailure as error:
             if is_gone(error):
                 continue
@@ -98,14 +99,16 @@ async def _fill(
     now: datetime,
     *,
     cause: str,
-    members: list[str],
+    source: Source | None,
     progress: Progress,
 ) -> Filled:
     before = await _members_before(cohort, snapshot)
     scan = Scan()
-    if rule is None:
+    if source is not None:
         strategy = "list"
-        batches = listed(cohort.project_id, members, snapshot, scan)
+        batches = members_of(source, cohort.project_id, snapshot, scan)
+    elif rule is None:
+        raise Conflict(f"{cohort.id} has no rule that could be evaluated.")
     else:
         plan = await planned(rule, snapshot.session)
         strategy = str(plan.strategy)

@@ -11,6 +11,7 @@ from pymongo.errors import DuplicateKeyError
 from muster.cohorts import service
 from muster.cohorts.documents import Cohort, Kind, StoredRule
 from muster.cohorts.schemas import CohortIn, CohortPatch, Name
+from muster.cohorts.sources import source_of
 from muster.errors import Invalid, Problem
 from muster.projects.documents import Project
 from muster.projects.service import project_of
@@ -48,7 +49,8 @@ async def apply(directory: Path, owner: str, project_id: str | None = None) -> A
         existing = await _of_key(project, file.key)
         if existing is None:
             try:
-                await service.create_managed(project, file, rules[file.key], key=file.key)
+                source, _ = await source_of(project, file)
+                await service.create_managed(project, file, rules[file.key], source=source, key=file.key)
             except DuplicateKeyError:  # another apply made it at this moment
                 existing = await _of_key(project, file.key)
             else:

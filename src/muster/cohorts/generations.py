@@ -61,7 +61,9 @@ async def begin(cohort_id: str, run: str) -> Cohort:
     """
 
     async def register(session: AsyncIOMotorClientSession) -> Cohort:
-        wanted = await Cohort.find_one({"_id": cohort_id, "run": run}, session=session)
+        # A first run that failed, and is tried again, finds a cohort that nobody has given anything else since.
+        never_filled = {"run": None, "active": None, "state": State.FAILED.value}
+        wanted = await Cohort.find_one({"_id": cohort_id, "$or": [{"run": run}, never_filled]}, session=session)
         if wanted is None:
             raise Superseded
         number = wanted.last_generation + 1
@@ -70,6 +72,7 @@ async def begin(cohort_id: str, run: str) -> Cohort:
             filling.inner = await inner_rules(wanted.project_id, wanted.rule.cohorts, session)
         wanted.last_generation, wanted.filling, wanted.state, wanted.error = number, filling, State.EVALUATING, None
         registered = {
+            "run": run,
             "last_generation": number,
             "filling": filling.model_dump(),
             "state": State.EVALUATING.value,
@@ -157,8 +160,8 @@ async def put_in_place(
             pending=previous is not None,
             written=None if previous is None else Written(),
         )
-        # Beanie's own insert knows no cluster times.
-        await Run.get_motor_collection().insert_one(_stored(record), session=session)
+        # Beanie's own insert knows no cluster times. What may stand there is an attempt that failed.
+        await Run.get_motor_collection().replace_one({"_id": run}, _stored(record), upsert=True, session=session)
         if wanted["kind"] == Kind.STATIC:
             jobs.extend(await reevaluate(await dependents_of([cohort.id], session), session))
         return record

@@ -9,9 +9,11 @@ from typing import Any
 from muster.cohorts.documents import Cause, Cohort, RunState
 from muster.cohorts.evaluation import evaluate
 from muster.cohorts.generations import Superseded, give_up, record_superseded
+from muster.cohorts.sources import Source
 from muster.jobs.documents import FINISHED, Job
 from muster.jobs.service import Cancelled, claim, send
 from muster.jobs.working import Claimed
+from muster.records import rolls
 
 ANSWER_WITHIN = 3.0  # seconds that a request waits for its evaluation before it answers 202
 _LOOK_EVERY = 0.05
@@ -23,19 +25,23 @@ async def run_job(job_id: str) -> None:
     """Evaluate the cohort that a job names. Raises Busy or Done when the job is not to be had."""
     try:
         async with claim(job_id) as claimed:
-            claimed.result = await _evaluate(claimed)
+            arguments = claimed.job.arguments
+            source = Source.of(arguments["source"]) if "source" in arguments else None
+            claimed.result = await _evaluate(claimed, source)
+        if source is not None and source.roll is not None:
+            await rolls.drop(source.roll.id)
     finally:
         await settle_ended_runs(job_id)
 
 
-async def _evaluate(claimed: Claimed) -> dict[str, Any]:
+async def _evaluate(claimed: Claimed, source: Source | None) -> dict[str, Any]:
     arguments = claimed.job.arguments
     try:
         return await evaluate(
             arguments["cohort_id"],
             claimed.job.id,
             cause=arguments["cause"],
-            members=arguments.get("members"),
+            source=source,
             progress=claimed.progress,
         )
     except Superseded:

@@ -1,16 +1,19 @@
-"""The members of a cohort as a whole: how far they drifted from a rule, and all of them as a file."""
+"""Members put in and taken out by hand; how far they drifted from a rule; and all of them as a file."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from litestar import get
+from litestar import Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import FromPath, QueryParameter
+from litestar.params import FromPath, JSONBody, QueryParameter
 from litestar.response import Stream
+from litestar.status_codes import HTTP_200_OK, HTTP_202_ACCEPTED
 
+from muster.cohorts import by_hand
 from muster.cohorts.export import export
 from muster.cohorts.progress import progress
-from muster.cohorts.schemas import ProgressOut
+from muster.cohorts.schemas import AcceptedOut, AddedOut, MembersIn, ProgressOut, RemovedOut
+from muster.jobs.documents import Job
 from muster.records.exporting import ExportFormat
 
 Fields = Annotated[
@@ -21,6 +24,35 @@ Fields = Annotated[
         max_length=100_000,
     ),
 ]
+
+
+@post(
+    "/v1/cohorts/{cohort_id:str}/members", status_code=HTTP_200_OK, summary="Add to a static cohort", tags=["cohorts"]
+)
+async def add_members(
+    owner: NamedDependency[str], cohort_id: FromPath[str], data: JSONBody[MembersIn]
+) -> Response[AddedOut | AcceptedOut]:
+    """Whom nobody knows is named in the answer; the others are added. More than 10,000 are added by a job."""
+    result = await by_hand.add(owner, cohort_id, data.members)
+    if isinstance(result, Job):
+        return _accepted(result)
+    return Response(AddedOut(added=result.done, already=result.already, unknown=result.others))
+
+
+@delete(
+    "/v1/cohorts/{cohort_id:str}/members",
+    status_code=HTTP_200_OK,
+    summary="Remove from a static cohort",
+    tags=["cohorts"],
+)
+async def remove_members(
+    owner: NamedDependency[str], cohort_id: FromPath[str], data: JSONBody[MembersIn]
+) -> Response[RemovedOut | AcceptedOut]:
+    """Who is not in is named in the answer; the others are removed. More than 10,000 are removed by a job."""
+    result = await by_hand.remove(owner, cohort_id, data.members)
+    if isinstance(result, Job):
+        return _accepted(result)
+    return Response(RemovedOut(removed=result.done, not_members=result.others))
 
 
 @get("/v1/cohorts/{cohort_id:str}/progress", summary="Show how far the members drifted", tags=["cohorts"])
@@ -52,4 +84,9 @@ async def export_members(
     return Stream(file.chunks, media_type=file.media_type, headers=headers)
 
 
-ROUTES: list[HTTPRouteHandler] = [show_progress, export_members]
+def _accepted(job: Job) -> Response[Any]:
+    location = {"Location": f"/v1/jobs/{job.id}"}
+    return Response(AcceptedOut(job_id=job.id), status_code=HTTP_202_ACCEPTED, headers=location)
+
+
+ROUTES: list[HTTPRouteHandler] = [add_members, remove_members, show_progress, export_members]

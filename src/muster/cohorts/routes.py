@@ -13,7 +13,6 @@ from muster.api.etags import etag, expected_revs, not_modified
 from muster.api.paging import DEFAULT_LIMIT, Cursor, Limit, Page
 from muster.api.requests import disconnected
 from muster.cohorts import (
-    by_hand,
     explanations,
     history_routes,
     index_routes,
@@ -27,7 +26,6 @@ from muster.cohorts.documents import Cohort, Kind
 from muster.cohorts.history_routes import moment
 from muster.cohorts.schemas import (
     AcceptedOut,
-    AddedOut,
     CheckOut,
     CohortIn,
     CohortOut,
@@ -36,11 +34,9 @@ from muster.cohorts.schemas import (
     ExplanationOut,
     FunctionOut,
     MemberOut,
-    MembersIn,
     PreviewIn,
     PreviewOut,
     ProfileCohortOut,
-    RemovedOut,
     RuleIn,
 )
 from muster.errors import Conflict, Invalid
@@ -144,29 +140,6 @@ async def list_members(
     return Page(items=items, next_cursor=following)
 
 
-@post(
-    "/v1/cohorts/{cohort_id:str}/members", status_code=HTTP_200_OK, summary="Add to a static cohort", tags=["cohorts"]
-)
-async def add_members(owner: NamedDependency[str], cohort_id: FromPath[str], data: JSONBody[MembersIn]) -> AddedOut:
-    """Whom nobody knows is named in the answer; the others are added."""
-    result = await by_hand.add(owner, cohort_id, data.members)
-    return AddedOut(added=result.done, already=result.already, unknown=result.others)
-
-
-@delete(
-    "/v1/cohorts/{cohort_id:str}/members",
-    status_code=HTTP_200_OK,
-    summary="Remove from a static cohort",
-    tags=["cohorts"],
-)
-async def remove_members(
-    owner: NamedDependency[str], cohort_id: FromPath[str], data: JSONBody[MembersIn]
-) -> RemovedOut:
-    """Who is not in is named in the answer; the others are removed."""
-    result = await by_hand.remove(owner, cohort_id, data.members)
-    return RemovedOut(removed=result.done, not_members=result.others)
-
-
 @get("/v1/cohorts/{cohort_id:str}/explain/{pii_id:str}", summary="Explain a membership", tags=["cohorts"])
 async def explain_membership(
     owner: NamedDependency[str], cohort_id: FromPath[str], pii_id: FromPath[str]
@@ -221,8 +194,6 @@ ROUTES: list[HTTPRouteHandler] = [
     delete_cohort,
     evaluate_cohort,
     list_members,
-    add_members,
-    remove_members,
     explain_membership,
     list_profile_cohorts,
     check_rule,

@@ -97,19 +97,6 @@ async def accepted(plan: Plan, profiles: Sequence[Mapping[str, Any]], now: datet
     return found
 
 
-async def listed(project_id: str, members: Sequence[str], snapshot: Snapshot, scan: Scan) -> Batches:
-    """The ids of the profiles on a list that exist, in batches."""
-    wanted = list(dict.fromkeys(members))
-    scan.total = len(wanted)
-    for start in range(0, len(wanted), BATCH):
-        part = wanted[start : start + BATCH]
-        found = Profile.get_motor_collection().find(
-            {"project_id": project_id, "pii_id": {"$in": part}}, {"_id": 1}, session=snapshot.session
-        )
-        scan.scanned += len(part)
-        yield [profile["_id"] async for profile in found]
-
-
 def filter_for(project_id: str, plan: Plan, now: datetime) -> dict[str, Any]:
     """What MongoDB decides of a plan, within a project."""
     return {"$and": [{"project_id": project_id}, plan.match_at(now)]}

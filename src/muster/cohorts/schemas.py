@@ -42,7 +42,11 @@ _READ_ONLY = frozenset(
 
 
 class CohortIn(Body):
-    """A new cohort: dynamic with a rule, or static with members, a rule evaluated once, or nothing yet."""
+    """A new cohort: dynamic with a rule, or static with members of one kind or another, or none yet.
+
+    A static one takes them from a list, from an import, from another cohort as it is or was `at` a moment, or from its
+    rule, evaluated once. Beside any other source a rule is kept: `progress` tells how many members match it.
+    """
 
     read_only: ClassVar[frozenset[str]] = _READ_ONLY
 
@@ -54,6 +58,11 @@ class CohortIn(Body):
         default=None, description="A text in the rule language, or a condition tree.", examples=["lead.score > 50"]
     )
     members: PiiIds | None = Field(default=None, description="`pii_id`s of profiles that exist.")
+    import_id: str | None = Field(default=None, description="The profiles that an import brought.")
+    from_cohort: str | None = Field(
+        default=None, description="The members of another cohort of the project; its rule comes along, if it has one."
+    )
+    at: str | None = Field(default=None, description="With `from_cohort`: as they were at this moment (RFC 3339).")
 
 
 class CohortPatch(Body):

@@ -13,7 +13,7 @@ from pymongo.read_concern import ReadConcern
 from muster.api.etags import stale
 from muster.api.numbering import next_number
 from muster.api.paging import decode_cursor, page_of
-from muster.cohorts.documents import Cohort, Generation, Kind, State, StoredRule
+from muster.cohorts.documents import Cause, Cohort, Generation, Kind, State, StoredRule
 from muster.cohorts.generations import freeze
 from muster.cohorts.graph import (
     KIND,
@@ -32,12 +32,14 @@ from muster.cohorts.jobs import run_here_or_wait
 from muster.cohorts.reading import hint_for
 from muster.cohorts.scans import filter_for, planned
 from muster.cohorts.schemas import CohortIn, CohortPatch, RuleSource
+from muster.cohorts.sources import Source, source_of
 from muster.errors import Conflict, Invalid, NotFound, Problem
 from muster.jobs.documents import FINISHED, Job
 from muster.jobs.service import create_job
 from muster.projects.documents import Project
 from muster.projects.service import project_of
 from muster.records.documents import Profile
+from muster.records.rolls import Roll
 from muster.records.service import registry
 from muster.rules import Rule, RuleError, cohorts_in, read_rule
 
@@ -53,16 +55,27 @@ async def create(owner: str, body: CohortIn) -> Cohort:
     """A new cohort, evaluated when the answer comes, or `evaluating` with its job in `run`."""
     project = await project_of(owner, body.project_id)
     rule = await rule_for(project, body.rule)
-    _check_kind(body, rule)
-    if body.members:
-        await _refuse_unknown(project.id, body.members)
-    return await create_managed(project, body, rule)
+    if body.kind == "dynamic" and rule is None:
+        raise Invalid("A dynamic cohort needs a rule.", [Problem("Give the rule to follow.", pointer="/rule")])
+    source, its_rule = await source_of(project, body)
+    return await create_managed(project, body, rule or its_rule, source=source)
+
+
+async def save_import(owner: str, project_id: str, name: str, roll: Roll) -> tuple[str, str | None]:
+    """A static cohort of the profiles that an import brought; its id, and the job that still fills it, if one does."""
+    body = CohortIn(name=name, kind="static")
+    source = Source(Cause.IMPORT, roll=roll)
+    cohort = await create_managed(await project_of(owner, project_id), body, None, source=source)
+    return cohort.id, cohort.run
 
 
 async def create_managed(
-    project: Project, body: CohortIn, rule: StoredRule | None, *, key: str | None = None
+    project: Project, body: CohortIn, rule: StoredRule | None, *, source: Source | None = None, key: str | None = None
 ) -> Cohort:
-    """Create with a rule already read. With a `key` the cohort belongs to the file that carries it."""
+    """Create with a rule already read, and a source already kept.
+
+    With a `key` the cohort belongs to the file that carries it.
+    """
     now = datetime.now(UTC)
     cohort = Cohort(
         id=await next_number("COH"),
@@ -79,9 +92,9 @@ async def create_managed(
         updated_at=now,
     )
     arguments: dict[str, Any] = {"cohort_id": cohort.id, "cause": "rule"}
-    if body.members is not None:
-        arguments |= {"cause": "manual", "members": body.members}
-    if body.members is None and rule is None:  # an empty static cohort needs no run
+    if source is not None:
+        arguments |= {"cause": source.cause.value, "source": source.as_arguments()}
+    if source is None and rule is None:  # an empty static cohort needs no run
         cohort.state, cohort.active, cohort.last_generation = State.READY, Generation(number=1), 1
 
     async def insert(session: AsyncIOMotorClientSession) -> Job | None:
@@ -322,32 +335,9 @@ def rule_problems(error: RuleError, *, below: str) -> list[Problem]:
     ]
 
 
-def _check_kind(body: CohortIn, rule: StoredRule | None) -> None:
-    if body.kind == "dynamic" and rule is None:
-        raise Invalid("A dynamic cohort needs a rule.", [Problem("Give the rule to follow.", pointer="/rule")])
-    if body.kind == "dynamic" and body.members is not None:
-        problem = Problem("A dynamic cohort takes its members from its rule.", pointer="/members")
-        raise Invalid('Members are for `"kind": "static"`.', [problem])
-
-
-async def _refuse_unknown(project_id: str, members: list[str]) -> None:
-    """Raise Invalid naming the members that are nobody's `pii_id`."""
-    known: set[str] = set()
-    for start in range(0, len(members), 10_000):
-        query = {"project_id": project_id, "pii_id": {"$in": members[start : start + 10_000]}}
-        known.update([found["pii_id"] async for found in Profile.get_motor_collection().find(query, {"pii_id": 1})])
-    problems = [
-        Problem(f"There is no profile {pii_id!r} in {project_id}.", pointer=f"/members/{index}")
-        for index, pii_id in enumerate(members)
-        if pii_id not in known
-    ]
-    if problems:
-        raise Invalid(f"{len(problems)} of the {len(members)} members are not known.", problems[:100])
-
-
 async def _is_quick(cohort: Cohort, arguments: dict[str, Any]) -> bool:
     """Whether the evaluation may run inside of the request's process: what Python has to decide is little."""
-    if "members" in arguments or cohort.rule is None:
+    if "source" in arguments or cohort.rule is None:
         return True
     inner = await inner_rules(cohort.project_id, cohort.rule.cohorts)
     plan = await planned(read_stored(cohort.rule, await registry(cohort.project_id), inner))

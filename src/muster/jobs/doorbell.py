@@ -28,11 +28,13 @@ class Actor(StrEnum):
 
     EVALUATE_COHORT = "evaluate_cohort"
     BUILD_INDEXES = "build_indexes"
+    EDIT_MEMBERS = "edit_members"
 
 
 ACTOR_OF_KIND: Mapping[str, Actor] = {
     "evaluate": Actor.EVALUATE_COHORT,
     "index": Actor.BUILD_INDEXES,
+    "members": Actor.EDIT_MEMBERS,
 }
 
 

@@ -5,7 +5,7 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -22,6 +22,8 @@ from muster.jobs.documents import UNFINISHED, Job, Lease, job_from
 
 LEASE_TTL = timedelta(seconds=15)
 MAXIMUM_ATTEMPTS = 3  # in a row that end with a dead worker and without progress
+MOST_LISTED = 1_000  # failures on a job
+
 LAST_ATTEMPT = "jobs:last-attempt"  # the lease that the third ones take turns with
 
 # A missing or null expires_at sorts below every date.
@@ -74,14 +76,23 @@ class Claimed:
         if found.cancel_requested:
             raise Cancelled(f"{self.job.id} was cancelled.")
 
-    async def checkpoint(self, value: Any, *, session: AsyncIOMotorClientSession | None = None) -> None:
+    async def checkpoint(
+        self,
+        value: Any,
+        *,
+        failures: Sequence[Mapping[str, Any]] = (),
+        session: AsyncIOMotorClientSession | None = None,
+    ) -> None:
         """Keep where the next attempt shall go on: any BSON value, read from `job.checkpoint`. A new one is progress.
 
-        With `session` it stands exactly when the transaction's effects stand.
+        `failures`, `{pii_id, detail}` each, are those since the last checkpoint; the job lists the first 1,000. With
+        `session` all of it stands exactly when the transaction's effects stand.
         """
         same = {"$eq": ["$checkpoint", {"$literal": value}]}
+        listed = {"$concatArrays": ["$failures", {"$literal": [dict(failure) for failure in failures[:MOST_LISTED]]}]}
         kept = {
             "checkpoint": {"$literal": value},
+            "failures": {"$slice": [listed, MOST_LISTED]},
             "attempts_since_progress": {"$cond": [same, "$attempts_since_progress", 0]},
         }
         self.job.checkpoint = (await self._update(kept, session=session)).checkpoint

@@ -24,9 +24,12 @@ def import_group() -> None:
 @import_group.command("profiles")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 @click.option("--format", "file_format", type=click.Choice(list(MEDIA_TYPES)), help="Else by the ending of the name.")
+@click.option("--save-as-cohort", metavar="NAME", help="Make a static cohort of whose lines were taken.")
 @project_option
 @as_json_option
-def import_profiles(file: str, file_format: str | None, project: str | None, as_json: bool) -> None:
+def import_profiles(
+    *, file: str, file_format: str | None, save_as_cohort: str | None, project: str | None, as_json: bool
+) -> None:
     """Import profiles from FILE (`-`: standard input), NDJSON or CSV, of any size.
 
     A line of NDJSON is `{"pii_id": "P1", "lead": {…}, "contact": {…}}`; a part that is named replaces the stored one.
@@ -37,7 +40,7 @@ def import_profiles(file: str, file_format: str | None, project: str | None, as_
         raise click.UsageError(f"{file}: neither .ndjson, .jsonl nor .csv; name its format with --format.")
     size = None if file == "-" else Path(file).stat().st_size
     with open_api() as api, click.open_file(file, "rb") as opened, counting("Bytes") as count:
-        report = api.import_profiles(_chunks(opened, size, count), MEDIA_TYPES[file_format], project)
+        report = api.import_profiles(_chunks(opened, size, count), MEDIA_TYPES[file_format], project, save_as_cohort)
     show_report(report, as_json=as_json)
     sys.exit(1 if report["failed_count"] else 0)
 
@@ -47,7 +50,8 @@ def show_report(report: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json(report)
         return
-    print_fields({name: report[name] for name in ("upserted", "unchanged", "failed_count")})
+    shown = ("upserted", "unchanged", "failed_count", "cohort_id")
+    print_fields({name: report[name] for name in shown if name in report})
     for failed in report["failed"][:SHOWN]:
         say(f"line {failed['line']}: {failed['detail']}")
     if report["failed_count"] > SHOWN:

@@ -52,4 +52,22 @@ class FieldDefinition(Document):
         ]
 
 
-DOCUMENTS: Sequence[type[Document]] = (Profile, FieldDefinition)
+class RollPiece(Document):
+    """A piece of a roll: `pii_id`s that a job has to work through. `_id` is "roll|number"."""
+
+    id: str  # type: ignore[assignment]  # Beanie declares an ObjectId
+    roll: str
+    project_id: str
+    pii_ids: list[str]
+    expires_at: datetime
+
+    class Settings:
+        name = "rolls"
+        indexes: ClassVar[list[Any]] = [
+            IndexModel([("roll", ASCENDING)], name="roll"),
+            IndexModel([("project_id", ASCENDING)], name="project"),
+            IndexModel([("expires_at", ASCENDING)], name="expiry", expireAfterSeconds=0),
+        ]
+
+
+DOCUMENTS: Sequence[type[Document]] = (Profile, FieldDefinition, RollPiece)

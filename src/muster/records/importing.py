@@ -1,7 +1,7 @@
 """`POST /v1/profiles/import`: a stream of NDJSON or CSV into profiles, in bounded memory, line by line in order."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -12,6 +12,7 @@ from muster.records.bulk import UpsertCounts, upsert_parts
 from muster.records.cells import READERS, unguarded
 from muster.records.fields import Fields
 from muster.records.lines import LONGEST_LINE, Line, LineError, LineSplitter, Row, RowReader
+from muster.records.rolls import RollWriter
 from muster.records.updates import Changes, FieldChanges, PartChange
 from muster.records.values import DoesNotFitError, read_pii_id
 from muster.rules import PARTS
@@ -67,10 +68,13 @@ class ImportReport:
         self.unchanged += counts.unchanged
 
 
-async def import_lines(project_id: str, reader: Reader, chunks: AsyncIterator[bytes]) -> ImportReport:
+async def import_lines(
+    project_id: str, reader: Reader, chunks: AsyncIterator[bytes], roll: RollWriter | None = None
+) -> ImportReport:
     """Read changes from the chunks and write them in batches, the next batch read while one is being written.
 
-    When the chunks break off in the middle, whole batches were written, and of the line that broke off nothing.
+    Whose lines were taken comes on the `roll`, where one is kept. When the chunks break off in the middle, whole
+    batches were written, and of the line that broke off nothing.
     """
     report, batch, size = ImportReport(), list[tuple[str, Changes]](), 0
     writing: asyncio.Task[UpsertCounts] | None = None
@@ -84,14 +88,21 @@ async def import_lines(project_id: str, reader: Reader, chunks: AsyncIterator[by
             if len(batch) >= BATCH_LINES or size >= BATCH_BYTES:
                 if writing is not None:
                     report.add(await writing)
-                writing = asyncio.create_task(upsert_parts(project_id, batch))
+                writing = asyncio.create_task(_write(project_id, batch, roll))
                 batch, size = [], 0
     finally:
         if writing is not None:
             report.add(await writing)
     if batch:
-        report.add(await upsert_parts(project_id, batch))
+        report.add(await _write(project_id, batch, roll))
     return report
+
+
+async def _write(project_id: str, batch: Sequence[tuple[str, Changes]], roll: RollWriter | None) -> UpsertCounts:
+    counts = await upsert_parts(project_id, batch)
+    if roll is not None:
+        await roll.add([pii_id for pii_id, _ in batch])
+    return counts
 
 
 async def _changes(reader: Reader, chunks: AsyncIterator[bytes]) -> AsyncIterator[Change]:

@@ -1,13 +1,13 @@
 """`/v1/profiles`: profiles as a whole, and their import; `/v1/fields`: the registry."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from litestar import Request, Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Schema
 from litestar.openapi.spec.enums import OpenAPIType
-from litestar.params import FromPath, JSONBody
+from litestar.params import FromPath, JSONBody, QueryParameter
 from litestar.status_codes import HTTP_200_OK
 
 from muster.api import etags, idempotency
@@ -17,9 +17,18 @@ from muster.records import service
 from muster.records.fields import Fields
 from muster.records.importing import CSV, MEDIA_TYPES, CsvReader, NdjsonReader, import_lines
 from muster.records.registry import fields_of, register_field, registry
-from muster.records.schemas import ErasedAnswer, FieldAnswer, ImportAnswer, NewField, ProfileAnswer
+from muster.records.rolls import RollWriter
+from muster.records.schemas import (
+    ErasedAnswer,
+    FieldAnswer,
+    ImportAnswer,
+    NewField,
+    ProfileAnswer,
+    SavedImportAnswer,
+)
 
 AnyRequest = Request[Any, Any, Any]
+NAME = r"^\s*\S.{0,199}$"  # as cohorts take it
 
 
 @dataclass
@@ -68,7 +77,15 @@ async def erase_profile(
     opt={MEDIA_TYPES_KEY: MEDIA_TYPES},
     operation_class=ImportOperation,
 )
-async def import_profiles(request: AnyRequest, project: NamedDependency[str]) -> ImportAnswer:
+async def import_profiles(
+    request: AnyRequest,
+    owner: NamedDependency[str],
+    project: NamedDependency[str],
+    save_as_cohort: Annotated[
+        str | None,
+        QueryParameter(description="Make a static cohort with this name of whose lines were taken.", pattern=NAME),
+    ] = None,
+) -> ImportAnswer | SavedImportAnswer:
     """Stream profiles in, of any number: lines apply in order, and one that cannot be taken stops no other.
 
     `application/x-ndjson`: a line `{"pii_id": "P1", "lead": {…}, "contact": {…}}`; a part that is named replaces the
@@ -78,7 +95,13 @@ async def import_profiles(request: AnyRequest, project: NamedDependency[str]) ->
     """
     fields = Fields(await registry(project))
     reader = CsvReader(fields) if media_type(request) == CSV else NdjsonReader(fields)
-    return ImportAnswer.of(await import_lines(project, reader, request.stream()))
+    if save_as_cohort is None:
+        return ImportAnswer.of(await import_lines(project, reader, request.stream()))
+    roll = RollWriter(project)
+    answer = ImportAnswer.of(await import_lines(project, reader, request.stream(), roll))
+    (save,) = service.SAVE_AS_COHORT
+    cohort_id, job_id = await save(owner, project, save_as_cohort.strip(), await roll.close())
+    return SavedImportAnswer(**answer.model_dump(), cohort_id=cohort_id, job_id=job_id)
 
 
 @get("/v1/fields", summary="List the fields of profiles", tags=["fields"])

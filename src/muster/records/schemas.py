@@ -77,6 +77,13 @@ class ImportAnswer(BaseModel):
         )
 
 
+class SavedImportAnswer(ImportAnswer):
+    """How an import went whose profiles were saved as a cohort. `job_id` stands while that is being filled."""
+
+    cohort_id: str
+    job_id: str | None
+
+
 class NewField(Body):
     """A field to register, such as `{"name": "lead.nps", "type": "number"}`."""
 

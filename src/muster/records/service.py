@@ -14,6 +14,7 @@ from muster.errors import NotFound, PreconditionFailed
 from muster.records.bulk import UpsertCounts, is_too_large, too_large, upsert_parts
 from muster.records.documents import Profile
 from muster.records.registry import registry
+from muster.records.rolls import Roll
 from muster.records.updates import Changes, pipeline
 
 # What others ask of records, in one place.
@@ -44,6 +45,12 @@ ERASURES: list[Erasure] = []
 
 What lies outside of the database (a file, say) goes by a job that the erasure puts on record in the transaction.
 """
+
+SaveAsCohort = Callable[[str, str, str, Roll], Awaitable[tuple[str, str | None]]]
+"""Called with owner, project, name and roll: the id of the new cohort, and of the job that still fills it, if any."""
+
+SAVE_AS_COHORT: list[SaveAsCohort] = []
+"""Who makes a cohort of the profiles that an import brought. `muster.app` fills it with one."""
 
 MEMBERSHIPS: list[Callable[[str, ObjectId], Awaitable[Sequence[str]]]] = []
 """Who knows the cohorts of a profile: project and `_id` → ids. `muster.app` fills it."""

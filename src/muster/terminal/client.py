@@ -95,12 +95,14 @@ class Api:
             if cursor is None:
                 return
 
-    def import_profiles(self, lines: Iterable[bytes], media_type: str, project: str | None) -> Json:
+    def import_profiles(
+        self, lines: Iterable[bytes], media_type: str, project: str | None, save_as_cohort: str | None = None
+    ) -> Json:
         """Stream an import; the counts of its answer."""
         return self.call(
             "POST",
             "/v1/profiles/import",
-            query={"project_id": project},
+            query={"project_id": project, "save_as_cohort": save_as_cohort},
             headers={"Content-Type": media_type},
             content=lines,
         )

@@ -184,7 +184,7 @@ def numbers(drawer: Drawer) -> str:
 def comprehension(drawer: Drawer, result: Callable[[Drawer], str]) -> str:
     """`[… for each in … if …]`; not inside of another."""
     of_text = bool(drawer.choices.integer(0, 1))
-    iterable = drawer.choices.choice([texts, text])(drawer) if of_text else numbers(drawer)
+    iterable = drawer.choices.choice([texts, texts, texts, text])(drawer) if of_text else numbers(drawer)
     inner = replace(drawer, variable="each", of_text=of_text)
     condition = f" if {truth(inner)}" if drawer.choices.integer(0, 1) else ""
     return f"[{result(inner)} for each in {iterable}{condition}]"

@@ -208,8 +208,8 @@ def _comparison(checker: Checker, node: Node) -> Condition | None:
 
 def _field_with_literal(checker: Checker, node: Node, sign: Operator, found: Field, value: Any) -> Condition | None:
     span = checker.syntax.span(node)
-    if value is None:
-        return Compare(sign, found, None, span)
+    if value is None:  # also of a computation that fails: `$pi / 0`
+        return Compare(sign, found, None, span) if sign in ("==", "!=") else Constant(value=False, span=span)
     if found.type.is_list:
         if isinstance(value, tuple):
             checker.warn(node, f"This compares the whole list {found.name}, order included; `in` looks inside.")

@@ -212,8 +212,8 @@ def _alike(writer: _Writer, left: Written, right: Written) -> tuple[Written, Wri
 
 def _comprehension(writer: _Writer, node: Any) -> Written:
     iterable = writer.source.bound(writer.write(node.iterable))
-    element = "text" if iterable.kind == "text" else iterable.element
-    if iterable.kind not in ("text", "list") or element is None or element in ("list", "set"):
+    element = iterable.element
+    if iterable.kind != "list" or element is None or element in ("list", "set"):
         raise NotWrittenError
     variable = writer.source.variable()
     writer.variables[node.variable] = Written(element, variable, (f"{variable} is not None",))

@@ -121,6 +121,7 @@ WORDS += [
     "a\r\n",
     "x" * 600,
 ]
+WORDS += ["ﬁ", "ﬀ", "ﬃ", "aﬆ", "ﬅ", "ŉ", "ǰ", "\u0131", "ßﬂ", "sfi", "ﬀi", "ﬃx"]
 MOMENTS = [
     NOW,
     NOW - timedelta(milliseconds=1),
@@ -169,6 +170,7 @@ PATTERNS += [
     ".\n",
 ]
 PATTERNS += ["é", r"\$", "x{3,}", "(?i)[a-c]", r"\W", "(a*)*b"]
+CAPITALS = ["K", "I", "S", "F", "N", "ST", "SS", "FF", "FI", "FFI", "SFF", "NEW", "", "A.B", "$", "J", "É"]
 NUMBERS_OF_DATES = ["0", "1", "12", "2026", "1969", "30.5"]
 SIGNS = ["==", "!=", "<", "<=", ">", ">="]
 
@@ -367,6 +369,7 @@ def _attribute(choices: Choices) -> str:
         quoted(choices.choice(WORDS)),
         quoted(choices.choice(["k", "a", "i", "ki", "ik", "new", "", "a.b", "ss", "$"])),
     )
+    upper = quoted(choices.choice([*CAPITALS, "".join(choices.choice("AFILSTNJHK.x") for _ in range(3))]))
     part = choices.choice(["year", "month", "day", "hour", "minute", "second", "millisecond"])
     return choices.choice(
         [
@@ -377,6 +380,10 @@ def _attribute(choices: Choices) -> str:
             f"{choices.choice(TEXTS)}.as_lower {choices.choice(['==', '!='])} {lower}",
             f"{choices.choice(TEXTS)}.as_lower {choices.choice(['in', 'not in'])} [{lower}, {word}]",
             f"{choices.choice(TEXTS)}.as_lower",
+            f"{choices.choice(TEXTS)}.as_upper.{choices.choice(['starts_with', 'ends_with'])}({upper})",
+            f"{upper} {choices.choice(['in', 'not in'])} {choices.choice(TEXTS)}.as_upper",
+            f"{choices.choice(TEXTS)}.as_upper {choices.choice(['==', '!='])} {upper}",
+            f"{choices.choice(TEXTS)}.as_upper {choices.choice(['in', 'not in'])} [{upper}, {word}]",
             f"{choices.choice(DATES)}.month {choices.choice(SIGNS)} {choices.integer(1, 12)}",
             f"{choices.choice(DATES)}.{part} {choices.choice(SIGNS)} {choices.choice(NUMBERS_OF_DATES)}",
             f"{choices.choice(DATES)}.{part}",

@@ -3,6 +3,7 @@
 import pytest
 
 from muster.rules import FieldType, RuleError, read_rule
+from muster.rules.choices import MAX_CHOICES
 from tests.rules.engines import REGISTRY
 
 
@@ -158,3 +159,15 @@ def test_an_unknown_time_zone_is_refused() -> None:
     """Before it can be asked for midnight."""
     with pytest.raises(RuleError, match="time zone"):
         read_rule("lead.created_at > $today", REGISTRY, time_zone="Mars/Olympus")
+
+
+@pytest.mark.parametrize(
+    "shape", ["({} ? lead.active : contact.opted_in)", "(({} ? 1 : 2) == 1)", "({} == (lead.active ? true : {}))"]
+)
+def test_choices_inside_of_each_other_do_not_grow(shape: str) -> None:
+    """Each one written out doubles what it is about: beyond a few they are computed as they stand."""
+    text = "customer.churned"
+    for _ in range(12):
+        text = shape.replace("{}", text) if len(text) < 2_000 else text
+    rule = read_rule(text, REGISTRY)
+    assert rule.size[0] < 4 * MAX_CHOICES

@@ -81,7 +81,7 @@ def _branch(leaf: Condition) -> Branch | None:
             return Branch(field.name, "equality", leaf)
         case Holds(field=field):
             return Branch(field.name, "member", leaf)
-        case TextTest(kind="starts with", field=field, folded=False, text=text) if text:
+        case TextTest(kind="starts with", field=field, case=None, text=text) if text:
             return Branch(field.name, "prefix", leaf)
         case Truthy(field=field) if not isinstance(field, str) and field.type is FieldType.BOOLEAN:
             return Branch(field.name, "equality", leaf)

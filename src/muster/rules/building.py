@@ -119,7 +119,7 @@ class _BuiltLater:
     def build(self) -> Any:
         if self.built is None and self.error is None:
             try:
-                self.built = self.node.build()
+                self.built = self._total(self.node.build())
             except RuleError as error:
                 self.error = error
             except errors.EngineError as error:
@@ -130,6 +130,13 @@ class _BuiltLater:
         if self.error is not None:
             raise self.error
         return self.built
+
+    def _total(self, built: Any) -> Any:
+        """rule_engine folds `null in [null]` to true, before any guard can say that nothing has no place in a list."""
+        operands = children_later(self.node) if self.node.cls is ast.ContainsExpression else []
+        if any(isinstance(operand.built, ast.NullExpression) for operand in operands):
+            return ast.BooleanExpression(self.node.args[0], False)
+        return built
 
 
 def build(syntax: Syntax, node: Node | None = None) -> Any:

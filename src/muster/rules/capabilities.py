@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from muster.rules.capitals import capitals_pattern
 from muster.rules.conditions import (
     Compare,
     CompareFields,
@@ -57,6 +58,12 @@ ABILITIES = (
         "python",
         f"text of more than {MAX_SEARCHED_TEXT} characters makes too long a pattern for MongoDB",
         lambda leaf: len(leaf.text) > MAX_SEARCHED_TEXT,
+    ),
+    Ability(
+        TextTest,
+        "python",
+        "too many texts are this one in capitals",
+        lambda leaf: leaf.case == "upper" and capitals_pattern(leaf.kind, leaf.text) is None,
     ),
     Ability(TextTest, "mongodb", "literal text is searched for as it stands; as a prefix it can use an index"),
     Ability(

@@ -6,7 +6,7 @@ more; what can be said is that something is surely not meant, and that is a warn
 
 import operator
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeGuard
 
@@ -14,6 +14,7 @@ from rule_engine import ast
 
 from muster.rules import moments
 from muster.rules.capabilities import COMPUTED_REASONS, OTHERWISE_COMPUTED
+from muster.rules.choices import Room, choice_in, with_chosen
 from muster.rules.conditions import (
     MIRRORED,
     Compare,
@@ -35,13 +36,14 @@ from muster.rules.conditions import (
     Truthy,
     all_of,
     any_of,
+    leaves,
 )
 from muster.rules.fields import FieldType
 from muster.rules.needs import truth_needs
+from muster.rules.nesting import size, standing_at
 from muster.rules.operands import (
-    Defaulted,
+    Cased,
     Literal,
-    Lowered,
     Measured,
     OperandReader,
     Part,
@@ -50,7 +52,7 @@ from muster.rules.operands import (
     of_type,
 )
 from muster.rules.oracle import constant_value
-from muster.rules.problems import Problem
+from muster.rules.problems import Problem, RuleError
 from muster.rules.syntax import Node, Syntax, chain, children, is_logic
 from muster.rules.windows import turns_in
 
@@ -75,6 +77,7 @@ class Checker(OperandReader):
 
     cohorts: Mapping[str, "Rule | None"] = field(default_factory=dict)
     warnings: list[Problem] = field(default_factory=list)
+    room: Room = field(default_factory=Room)
 
     def condition(self, node: Node) -> Condition:
         """The node as something true or false."""
@@ -93,13 +96,10 @@ class Checker(OperandReader):
             if node.cls is not ast.BooleanExpression:
                 self.warn(node, f"This is always {str(settled).lower()}, whatever the profile.")
             return Constant(settled, span)
-        if node.cls is ast.TernaryExpression:
-            test, then, otherwise = (self.condition(child) for child in node.args[1:])
-            chosen = [
-                all_of([test, then], span, derived=True),
-                all_of([Not(test, span), otherwise], span, derived=True),
-            ]
-            return any_of(chosen, span, derived=True)
+        if node.cls is ast.TernaryExpression and (chosen := self.chosen(node, node)):
+            return chosen
+        if (choice := choice_in(node)) and (chosen := self._of_a_choice(node, choice)):
+            return chosen
         read = _READERS.get(node.cls)
         return (read and read(self, node)) or self.truth(node)
 
@@ -115,13 +115,48 @@ class Checker(OperandReader):
                 there = Compare("!=", found, None, span)
                 not_zero = CompareMeasure("!=", found, measure, Decimal(0), span)
                 return all_of([there, not_zero], span, derived=True)
-            case Lowered(field=found):
+            case Cased(field=found):
                 return Truthy(found, span)
-            case Defaulted(field=found, default=default):
-                missing = Compare("==", found, None, span)
-                use_default = all_of([missing, Constant(bool(default), span)], span, derived=True)
-                return any_of([Truthy(found, span), use_default], span, derived=True)
         return self.computed(node)
+
+    def chosen(self, node: Node, choice: Node) -> Condition | None:
+        """The condition `node` with each of the values that a choice in it has; None where there is no room for it.
+
+        The choice can be the condition itself.
+        """
+        span = self.syntax.span(node)
+        test: Condition
+        if choice.cls is ast.TernaryExpression:
+            test, values = self.condition(choice.args[1]), choice.args[2:]
+        else:
+            found = self.field(choice.args[1])
+            if found is None:
+                return None
+            test, values = Compare("!=", found, None, span), choice.args[1:]
+        if not self.room.take(size(test)[0]):
+            return None
+        either = [value if choice is node else with_chosen(self.syntax, node, choice, value) for value in values]
+        then, otherwise = (self._settled_or(each) for each in either)
+        chosen = [all_of([test, then], span, derived=True), all_of([Not(test, span), otherwise], span, derived=True)]
+        return any_of(chosen, span, derived=True)
+
+    def _settled_or(self, node: Node) -> Condition:
+        """The condition; where it is constant, nothing is said about that: it is one of two."""
+        reader = replace(self, warnings=[]) if self.names(node).is_constant else self
+        return reader.condition(node)
+
+    def _of_a_choice(self, node: Node, choice: Node) -> Condition | None:
+        """The same for a test of a choice, unless something is left to compute: that has no text of its own.
+
+        What is said about one of the tests says nothing about the whole, so nothing is.
+        """
+        try:
+            found = replace(self, warnings=[]).chosen(node, choice)
+        except RuleError:  # with one of the values the test has no types, and is false
+            return None
+        if found is None or any(isinstance(leaf, Computed) for leaf in leaves(found)):
+            return None
+        return standing_at(self.syntax.span(node), found)
 
     def computed(self, node: Node) -> Computed:
         """The node as it is, for rule_engine's operations."""
@@ -195,11 +230,9 @@ def _comparison(checker: Checker, node: Node) -> Condition | None:
                 return is_null if sign == "==" else (present if value is None else Constant(value=True, span=span))
         case Measured(field=found, measure=measure), Literal(value=Decimal() as value):
             return CompareMeasure(sign, found, measure, value, span)
-        case Lowered(field=found), Literal(value=str() as text) if sign in ("==", "!=") and text.isascii():
-            test = _folded(checker, node, "equals", found, text)
+        case Cased() as cased, Literal(value=str() as text) if sign in ("==", "!=") and text.isascii():
+            test = _in_case(checker, node, "equals", cased, text)
             return test if sign == "==" else Not(test, span)
-        case Defaulted() as operand, Literal(value=value):
-            return _defaulted(checker, node, sign, operand, value)
     if isinstance(right, Literal) and isinstance(right.value, bool) and sign in ("==", "!="):
         return _truth_value(checker, node, sign, expected=right.value)
     forms = as_linear(left), as_linear(right)
@@ -239,30 +272,6 @@ def _field_with_field(checker: Checker, node: Node, sign: Operator, left: Field,
         both = all_of(list(missing), span, derived=True)
         return both if sign == "==" else Not(both, span, derived=True)
     return None if left.type.is_list else CompareFields(sign, left, right, span)
-
-
-def _defaulted(checker: Checker, node: Node, sign: Operator, operand: Defaulted, value: Any) -> Condition | None:
-    found = operand.field
-    if found.type.is_list:
-        return None
-    span = checker.syntax.span(node)
-    direct = _field_with_literal(checker, node, sign, found, value)
-    by_default = _literals_compare(sign, operand.default, value)
-    if direct is None:
-        return None
-    there = Compare("!=", found, None, span)
-    missing = Compare("==", found, None, span)
-    parts = [
-        all_of([there, direct], span, derived=True),
-        all_of([missing, Constant(by_default, span)], span, derived=True),
-    ]
-    return any_of(parts, span, derived=True)
-
-
-def _literals_compare(sign: Operator, left: Any, right: Any) -> bool:
-    if type(left) is not type(right):
-        return sign == "!="
-    return (left is not None or sign in ("==", "!=")) and COMPARE[sign](left, right)
 
 
 _ALWAYS_BOOLEAN = (
@@ -308,10 +317,10 @@ def _contains(checker: Checker, node: Node) -> Condition | None:
             return OneOf(member, kept, span) if kept else Constant(value=False, span=span)
         case Field(type=FieldType.STRING), Literal(value=str() as text):
             return TextTest("contains", container, text, span)
-        case Lowered(field=found), Literal(value=str() as text) if text.isascii():
-            return _folded(checker, node, "contains", found, text)
-        case Literal(value=tuple() as values), Lowered(field=found) if _is_ascii(values):
-            tests = [_folded(checker, node, "equals", found, text) for text in values]
+        case Cased() as cased, Literal(value=str() as text) if text.isascii():
+            return _in_case(checker, node, "contains", cased, text)
+        case Literal(value=tuple() as values), Cased() as cased if _is_ascii(values):
+            tests = [_in_case(checker, node, "equals", cased, text) for text in values]
             return any_of(tests, span, derived=True) if tests else Constant(value=False, span=span)
         case Field(), Literal(value=value) if container.type.is_list and not isinstance(value, tuple):
             item = FieldType.STRING if container.type is FieldType.STRINGS else FieldType.NUMBER
@@ -323,12 +332,15 @@ def _contains(checker: Checker, node: Node) -> Condition | None:
     return None
 
 
-def _folded(checker: Checker, node: Node, kind: TextTestKind, found: Field, text: str) -> Condition:
-    """A test of ASCII text on a field's value in lower case."""
+def _in_case(checker: Checker, node: Node, kind: TextTestKind, cased: Cased, text: str) -> Condition:
+    """A test of ASCII text on a field's value in small letters, or in capitals."""
     span = checker.syntax.span(node)
-    if text == text.lower():
-        return TextTest(kind, found, text, span, folded=True)
-    checker.warn(node, f"as_lower has no capital letters, so it never has {text[:40]!r}.", text[:40].lower())
+    cased_text = text.lower() if cased.case == "lower" else text.upper()
+    if text == cased_text:
+        return TextTest(kind, cased.field, text, span, cased.case)
+    others = "capital" if cased.case == "lower" else "small"
+    detail = f"as_{cased.case} has no {others} letters, so it never has {text[:40]!r}."
+    checker.warn(node, detail, cased_text[:40])
     return Constant(value=False, span=span)
 
 
@@ -347,8 +359,8 @@ def _call(checker: Checker, node: Node) -> Condition | None:
     match subject, argument:
         case Field(type=FieldType.STRING), Literal(value=str() as text):
             return TextTest(kind, subject, text, span)
-        case Lowered(field=found), Literal(value=str() as text) if text.isascii():
-            return _folded(checker, node, kind, found, text)
+        case Cased() as cased, Literal(value=str() as text) if text.isascii():
+            return _in_case(checker, node, kind, cased, text)
     return None
 
 
@@ -368,7 +380,7 @@ def _coalesce(checker: Checker, node: Node) -> Condition | None:
     if right.cls in _ALWAYS_BOOLEAN and not is_logic(right) and not _in_parentheses(checker.syntax, node, right):
         left, first = checker.syntax.source(node.args[1]), checker.syntax.source(right)
         checker.warn(node, f"`??` binds looser than a comparison: this is {left} ?? ({first}).", f"{left} ?? ({first})")
-    return None
+    return checker.chosen(node, node)
 
 
 _READERS: dict[Any, Callable[[Checker, Node], Condition | None]] = {

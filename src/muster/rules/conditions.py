@@ -11,7 +11,7 @@ it. A condition is true or false for a profile, never null. `span` is its place 
     CompareMeasure          a number made from a field: the length of a text or list, the year of a datetime
     OneOf                   a field in a list of literals
     Holds                   a literal in a list field
-    TextTest                contains, starts with, ends with; also with case folded
+    TextTest                contains, starts with, ends with; also in small letters or in capitals
     Matches                 a regular expression
     Truthy                  a field or part standing for itself: neither missing, nor empty, 0 or false
     Present                 a part that is there
@@ -37,6 +37,7 @@ Operator = Literal["==", "!=", "<", "<=", ">", ">="]
 Measure = Literal["length", "year", "month", "day", "hour", "minute", "second", "millisecond"]
 Turn = Literal["year", "month", "day", "today", "hour", "minute", "second", "tick"]
 """A unit of UTC that turns; `today` is the day of the project's time zone; `tick` is any time that passes."""
+LetterCase = Literal["lower", "upper"]
 TextTestKind = Literal["contains", "starts with", "ends with", "equals"]
 
 MIRRORED: dict[Operator, Operator] = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
@@ -145,7 +146,7 @@ class TextTest:
     field: Field
     text: str
     span: Span
-    folded: bool = False  # the field's value in lower case
+    case: LetterCase | None = None  # the field's value in small letters, in capitals
 
 
 @dataclass(frozen=True, slots=True)

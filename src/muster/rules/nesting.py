@@ -60,15 +60,16 @@ def _written(condition: Condition, large: AbstractSet[str], *, in_place: bool) -
             return replace(condition, is_large=cohort in large)
         case InCohort(rule=rule, span=span) if rule is not None and in_place:
             scope: list[Condition] = [Present(part, span) for part in rule.required_parts]
-            inner = _standing_at(span, _written(rule.condition, large, in_place=True))
+            inner = standing_at(span, _written(rule.condition, large, in_place=True))
             return all_of([*scope, inner], span, derived=True)
     return condition
 
 
-def _standing_at(span: Span, condition: Condition) -> Condition:
+def standing_at(span: Span, condition: Condition) -> Condition:
+    """The condition, all of it at one place of the text."""
     match condition:
         case And(parts=parts) | Or(parts=parts):
-            return replace(condition, parts=tuple(_standing_at(span, part) for part in parts), span=span, derived=True)
+            return replace(condition, parts=tuple(standing_at(span, part) for part in parts), span=span, derived=True)
         case Not(part=part):
-            return replace(condition, part=_standing_at(span, part), span=span, derived=True)
+            return replace(condition, part=standing_at(span, part), span=span, derived=True)
     return replace(condition, span=span)

@@ -9,7 +9,7 @@ from typing import Any, TypeGuard
 from rule_engine import ast
 
 from muster.rules import moments
-from muster.rules.conditions import Field, Measure, Scalar
+from muster.rules.conditions import Field, LetterCase, Measure, Scalar
 from muster.rules.fields import PARTS, FieldType, Registry
 from muster.rules.functions import known_functions
 from muster.rules.oracle import constant_value
@@ -44,18 +44,11 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Lowered:
-    """`lead.name.as_lower`."""
+class Cased:
+    """`lead.name.as_lower`, `lead.name.as_upper`."""
 
     field: Field
-
-
-@dataclass(frozen=True)
-class Defaulted:
-    """`field ?? literal`."""
-
-    field: Field
-    default: Any
+    case: LetterCase
 
 
 @dataclass(frozen=True)
@@ -63,7 +56,7 @@ class Opaque:
     """A value that only rule_engine's operations can make."""
 
 
-Value = Literal | Field | Part | Measured | Lowered | Defaulted | moments.Linear | Opaque
+Value = Literal | Field | Part | Measured | Cased | moments.Linear | Opaque
 
 
 @dataclass(frozen=True)
@@ -97,9 +90,6 @@ class OperandReader:
         if node.cls is ast.GetAttributeExpression:
             held = self.field(node.args[1])
             return _attribute_of(held, node.args[2]) if held else Opaque()
-        if node.cls is ast.CoalesceExpression and (found := self.field(node.args[1])):
-            default = self.value(node.args[2])
-            return Defaulted(found, default.value) if isinstance(default, Literal) else Opaque()
         return self._linear(node) or Opaque()
 
     def names(self, node: Node) -> Names:
@@ -159,7 +149,9 @@ def _attribute_of(found: Field, attribute: str) -> Value:
         return Measured(found, "length")
     if found.type is FieldType.DATETIME:
         return next((Measured(found, part) for part in _PARTS_OF_DATES if part == attribute), Opaque())
-    return Lowered(found) if attribute == "as_lower" and found.type is FieldType.STRING else Opaque()
+    if found.type is FieldType.STRING and attribute in ("as_lower", "as_upper"):
+        return Cased(found, "lower" if attribute == "as_lower" else "upper")
+    return Opaque()
 
 
 def _in_utc(value: Any) -> Any:

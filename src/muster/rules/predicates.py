@@ -227,7 +227,7 @@ class _Writer:
         return f"(not {test})" if denied else test
 
     def _text_test(self, condition: TextTest) -> str:
-        value = "{}.lower()" if condition.folded else "{}"
+        value = f"{{}}.{condition.case}()" if condition.case else "{}"
         text = self._constant(condition.text)
         tests = {
             "contains": f"{text} in {value}",

@@ -50,8 +50,8 @@ def condition_text(condition: Condition) -> str:
             return f"{field.name} in {literal_text(values)}"
         case Holds(field=field, value=value):
             return f"{literal_text(value)} in {field.name}"
-        case TextTest(kind=kind, field=field, text=text, folded=folded):
-            subject = f"{field.name}.as_lower" if folded else field.name
+        case TextTest(kind=kind, field=field, text=text, case=case):
+            subject = f"{field.name}.as_{case}" if case else field.name
             if kind == "contains":
                 return f"{literal_text(text)} in {subject}"
             if kind == "equals":

@@ -10,6 +10,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from muster.rules.capitals import capitals_pattern
 from muster.rules.conditions import (
     And,
     Compare,
@@ -172,7 +173,12 @@ def _holds(condition: Holds) -> Filter:
 
 
 def _text_test(condition: TextTest) -> Filter:
-    searched = _folded(condition) if condition.folded else escaped(condition.text)
+    if condition.case == "upper":
+        pattern = capitals_pattern(condition.kind, condition.text)
+        if pattern is None:
+            raise TypeError("this has too many origins; capabilities.py should say so")
+        return {condition.field.name: {"$regex": pattern}}
+    searched = _folded(condition) if condition.case else escaped(condition.text)
     # `$` also stands before a final newline; \z is the very end.
     patterns = {
         "contains": searched,

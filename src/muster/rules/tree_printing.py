@@ -36,9 +36,7 @@ def condition_tree(condition: Condition, text: str) -> Mapping[str, Any]:
             return {"any": [condition_tree(part, text) for part in parts]}
         case Not(part=OneOf(field=found, values=values)):
             return next(_leaves(found, "notIn", values), {"expression": condition_text(condition)})
-        case Not(
-            part=Holds(field=found, value=value) | TextTest(kind="contains", field=found, text=value, folded=False)
-        ):
+        case Not(part=Holds(field=found, value=value) | TextTest(kind="contains", field=found, text=value, case=None)):
             return next(_leaves(found, "doesNotContain", value), {"expression": condition_text(condition)})
         case Not(part=part, derived=False) if part.span != condition.span or _leaf_tree(part):
             return {"not": condition_tree(part, text)}
@@ -66,7 +64,7 @@ def _leaf_tree(condition: Condition) -> Mapping[str, Any] | None:
             return next(_leaves(found, "in", values), None)
         case Holds(field=found, value=value):
             return next(_leaves(found, "contains", value), None)
-        case TextTest(kind=kind, field=found, text=text, folded=False) if kind in _BY_KIND:
+        case TextTest(kind=kind, field=found, text=text, case=None) if kind in _BY_KIND:
             return {"field": found.name, "operator": _BY_KIND[kind], "value": text}
         case Matches(field=found, pattern=pattern, anchored=False):
             return {"field": found.name, "operator": "matches", "value": pattern}

@@ -13,6 +13,7 @@ from datetime import UTC, date, datetime
 from itertools import islice
 from pathlib import Path
 
+from muster.embedded.mongod import cache_size
 from muster.embedded.servers import running_servers
 from muster.migrations import migrate
 from muster.projects.documents import Project
@@ -33,7 +34,7 @@ async def workspace(profiles: int) -> AsyncIterator[tuple[Resources, Project]]:
     """Embedded servers on disk, with the demo workspace in a project; all gone afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="muster-benchmark-"))
     try:
-        async with running_servers(folder) as addresses:
+        async with running_servers(folder, cache_gigabytes=cache_size()) as addresses:  # as `muster up` has it
             settings = Settings.model_validate(
                 {
                     "mongodb_uri": addresses.mongodb_uri,

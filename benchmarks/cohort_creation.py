@@ -11,11 +11,11 @@ import sys
 from typing import Any
 
 from benchmarks.bench import OWNER, machine, median, milliseconds, workspace
+from benchmarks.lookups import joined, three_collections
 from benchmarks.results import keep
 from muster.cohorts import service
 from muster.cohorts.documents import Cohort
 from muster.cohorts.schemas import CohortIn
-from muster.records.documents import Profile
 from muster.resources import Resources
 
 RULES: dict[str, dict[str, Any]] = {
@@ -41,7 +41,7 @@ RULES: dict[str, dict[str, Any]] = {
 async def main(profiles: int, rounds: int) -> None:
     """Print one row per rule, and keep them."""
     async with workspace(profiles) as (resources, _):
-        await _split(resources)
+        await three_collections(resources.database)
         lines = [
             "## Cohort creation",
             "",
@@ -69,17 +69,7 @@ async def _create(rule: str) -> None:
 
 async def _create_first_try(resources: Resources, match: dict[str, Any]) -> None:
     database = resources.database
-    joins: list[dict[str, Any]] = []
-    for name, part in (("contacts", "contact"), ("customers", "customer")):
-        joined = {"from": name, "localField": "pii_id", "foreignField": "pii_id", "as": part}
-        joins += [
-            {"$lookup": joined},
-            {"$unwind": {"path": f"${part}", "preserveNullAndEmptyArrays": True}},
-        ]
-    # What can be filtered before the joins is: the optimiser would do as much for `and`.
-    early = {"score": match["score"]} if "score" in match else {}
-    pipeline = [{"$match": early}, *joins, {"$match": match}, {"$project": {"_id": 0, "pii_id": 1}}]
-    found = await database["leads"].aggregate(pipeline, batchSize=10_000).to_list(None)
+    found = await database["leads"].aggregate(joined(match), batchSize=10_000).to_list(None)
     await database["first_try"].insert_one({"members": [row["pii_id"] for row in found]})
 
 
@@ -92,23 +82,6 @@ async def _agree(resources: Resources) -> int:
     if ours.evaluation is None or ours.evaluation.strategy != "mongodb":
         raise SystemExit("The rule was not compiled whole.")
     return ours.member_count
-
-
-async def _split(resources: Resources) -> None:
-    """The same records as three collections."""
-    for part, name in (("lead", "leads"), ("contact", "contacts"), ("customer", "customers")):
-        await (
-            Profile.get_motor_collection()
-            .aggregate(
-                [
-                    {"$match": {part: {"$exists": True}}},
-                    {"$replaceWith": {"$mergeObjects": [f"${part}", {"_id": "$_id", "pii_id": "$pii_id"}]}},
-                    {"$out": name},
-                ]
-            )
-            .to_list(None)
-        )
-        await resources.database[name].create_index("pii_id")
 
 
 if __name__ == "__main__":

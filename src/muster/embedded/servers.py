@@ -27,13 +27,15 @@ async def ready(name: str, process: asyncio.subprocess.Process, answering: Corou
 
 
 @asynccontextmanager
-async def running_servers(folder: Path, *, mongod_options: Sequence[str] = ()) -> AsyncIterator[Addresses]:
+async def running_servers(
+    folder: Path, *, mongod_options: Sequence[str] = (), cache_gigabytes: float = 0.25
+) -> AsyncIterator[Addresses]:
     """A mongod and a Redis of their own under `folder`, for the length of a block."""
     folders = folder / "mongodb", folder / "redis"
     for each in folders:
         each.mkdir(parents=True, exist_ok=True)
     mongod_port, redis_port = map(ports.kept_port, folders)
-    mongod_command = mongod.command(mongod.binary(), folders[0], mongod_port, cache_gigabytes=0.25)
+    mongod_command = mongod.command(mongod.binary(), folders[0], mongod_port, cache_gigabytes=cache_gigabytes)
     started: list[asyncio.subprocess.Process] = []
     try:
         started.append(await processes.spawn([*mongod_command, *mongod_options], log=folder / "mongod.log"))

@@ -120,6 +120,13 @@ async def test_indexes_are_used_where_they_lead_to_few(indexed: Workspace) -> No
     assert len(telling) == len(rules) - 2, telling
 
 
+async def test_a_rule_that_nobody_can_meet_reads_nobody(indexed: Workspace) -> None:
+    plan = await plan_of(indexed, "lead.score > 5 and lead.score < 3 and lead.score * 2 > 1")
+    assert await hint_for(indexed.project.id, plan, NOW) is None
+    explained = await Profile.get_motor_collection().find(filter_for(indexed.project.id, plan, NOW)).explain()
+    assert explained["executionStats"]["totalDocsExamined"] == 0
+
+
 async def test_ranges_are_read_by_indexes_where_each_field_has_one(indexed: Workspace) -> None:
     assert await reading.hint_for_ranges(indexed.project.id, ["lead.last_activity_at", "lead.score"]) is None
     assert await reading.hint_for_ranges(indexed.project.id, ["lead.score", "lead.created_at"]) == FULL_READ

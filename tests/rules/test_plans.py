@@ -47,6 +47,8 @@ def test_every_piece_says_where_it_runs_and_why() -> None:
     ]
     assert f"`{PYTHON}`" in pieces[1].reason
     assert "decimal" in pieces[2].reason
+    assert "asked only" not in pieces[2].reason
+    assert pieces[3].reason.endswith("; asked only of profiles with lead.status")
     assert all(text[piece.span.start : piece.span.end] == piece.text for piece in pieces)
 
 

@@ -44,6 +44,8 @@ async def hint_for(
     comment: Any = None,
 ) -> Hint:
     """How to read what a plan lets through, as the session sees it. `comment` goes with every query."""
+    if plan.finds_nobody:
+        return None  # MongoDB sees that by itself, unless it is told to read everything
     if plan.access_paths:
         ready = await ready_fields() | {PROFILE_ID}
         paths = [path for path in plan.access_paths if path.fields <= ready]

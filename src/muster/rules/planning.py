@@ -5,7 +5,7 @@ something of every branch or nothing. Of a part that only Python can decide, thi
 without which it does not hold.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -85,7 +85,7 @@ class Plan:
 
     def match_at(self, now: datetime) -> Filter:
         """The filter over profile documents at an aware `now`, scope included, without `project_id`. A fresh dict."""
-        if isinstance(self.pushed, Constant):
+        if self.finds_nobody:
             return nothing()
         parts = scope_filter(self.rule.required_parts)
         if self.pushed is not None:
@@ -94,6 +94,11 @@ class Plan:
         if not parts:
             return everything()
         return parts[0] if len(parts) == 1 else {"$and": parts}
+
+    @property
+    def finds_nobody(self) -> bool:
+        """Whether the filter lets nobody through, whatever is stored."""
+        return isinstance(self.pushed, Constant)
 
     def filter_of(self, condition: Condition, now: datetime) -> Filter:
         """The filter for something that is pushed down, alone, at an aware `now`."""
@@ -210,12 +215,16 @@ def _pieces(rule: Rule, condition: Condition) -> list[Piece]:
     """One piece per leaf, in the order of the text; parts that were made from one stretch of text are one piece."""
     found: dict[Span, Piece] = {}
     cohorts = {leaf.span for leaf in leaves(rule.condition) if isinstance(leaf, InCohort)}
+    alone = {id(part) for part in _conjuncts(condition)}
     for leaf, spoiler in _with_spoilers(condition, None):
         row = ability(leaf)
         where, reason = row.where, row.reason
         if where == "mongodb" and spoiler:
             where = "python"
             reason = f"MongoDB could decide it, but not the other branch {_short(rule, spoiler)} of the same `or`"
+        elif where == "python" and id(leaf) in alone and (needs := needs_of(leaf)):
+            names = " and ".join(field.name for field in needs)
+            reason = f"{reason}; asked only of profiles with {names}"
         text = rule.text[leaf.span.start : leaf.span.end]
         if leaf.span in cohorts and not isinstance(leaf, InCohort):
             reason = "the rule of that cohort stands for it" + (f"; {reason}" if where == "python" else "")
@@ -223,6 +232,14 @@ def _pieces(rule: Rule, condition: Condition) -> list[Piece]:
         if leaf.span not in found or where == "python":
             found[leaf.span] = piece
     return [found[span] for span in sorted(found, key=lambda span: (span.start, span.end))]
+
+
+def _conjuncts(condition: Condition) -> Iterator[Condition]:
+    """What must hold for the condition to hold."""
+    for part in condition.parts if isinstance(condition, And) else ():
+        yield from _conjuncts(part)
+    if not isinstance(condition, And):
+        yield condition
 
 
 def _with_spoilers(condition: Condition, spoiler: Leaf | None) -> list[tuple[Leaf, Leaf | None]]:

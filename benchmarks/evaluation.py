@@ -26,10 +26,12 @@ from benchmarks.bench import OWNER, machine, median, workspace
 from benchmarks.lookups import joined, three_collections
 from benchmarks.results import keep
 from muster.cohorts import jobs, service
+from muster.cohorts.index_advice import advise
 from muster.cohorts.scans import Scan, matching, planned
 from muster.cohorts.schemas import CohortIn
 from muster.cohorts.snapshot import open_snapshot
 from muster.projects.service import project_of
+from muster.records.indexes import ensure_field_index
 from muster.records.registry import registry
 from muster.resources import Resources, open_resources
 from muster.rules import compile_rule, read_rule
@@ -86,20 +88,22 @@ RULES = (
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """What Muster needed for one rule: milliseconds to find the ids, and to store a cohort of them."""
+    """What Muster needed for one rule: milliseconds to find the ids, by suggested indexes too, and to store them."""
 
     strategy: str
     matched: int
     found_ms: float
+    indexed_ms: float
     stored_ms: float
 
 
 async def main(profiles: int) -> None:
     """Print a row for each rule, and keep them."""
     async with workspace(profiles) as (resources, _):
-        ours, peaks = await _evaluated(resources)
+        ours, said = await _evaluated(resources)
         await three_collections(resources.database)
         rows = [await _row(resources, rule, found, profiles) for rule, found in zip(RULES, ours, strict=True)]
+    peaks = said["peaks"]
     lines = [
         f"## Full evaluation, {profiles:,} profiles",
         "",
@@ -108,11 +112,12 @@ async def main(profiles: int) -> None:
         f"two `$lookup`s{_by_a_part(profiles, JOINED, 'leads')},",
         f"a scan in Python with Muster's predicate{_by_a_part(profiles, BY_PREDICATE, 'profiles')},",
         f"and one with plain rule_engine{_by_a_part(profiles, BY_RULE_ENGINE, 'profiles')}.",
+        f"Indexed: with the indexes that Muster suggests for these rules ({', '.join(said['built']) or 'none'}).",
         f"Peak memory of the evaluating process: {peaks['found']:,.0f} MB finding, {peaks['stored']:,.0f} MB storing.",
         f"{machine()}.",
         "",
-        "| rule | runs in | matches | found | stored | `$lookup` | Python, predicate | Python, rule_engine |",
-        "|---|---|---:|---:|---:|---:|---:|---:|",
+        "| rule | runs in | matches | found | indexed | stored | `$lookup` | Python, predicate | Python, rule_engine |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|",
         *rows,
         "",
         *(f"- {rule.name}: `{rule.text}`" for rule in RULES),
@@ -132,8 +137,8 @@ async def _row(resources: Resources, rule: Rule, ours: Evaluated, profiles: int)
         for scan in (_scan_by_predicate, _scan_by_rule_engine)
     ]
     others = " | ".join("" if ms is None else f"{ms:,.0f} ({ms / ours.found_ms:,.1f})" for ms in (joins, *scans))
-    own = f"{ours.strategy} | {ours.matched:,} | {ours.found_ms:,.0f} | {ours.stored_ms:,.0f}"
-    return f"| {rule.name} | {own} | {others} |"
+    own = f"{ours.found_ms:,.0f} | {ours.indexed_ms:,.0f} | {ours.stored_ms:,.0f}"
+    return f"| {rule.name} | {ours.strategy} | {ours.matched:,} | {own} | {others} |"
 
 
 async def _joins(resources: Resources, rule: Rule, ours: Evaluated, profiles: int) -> float | None:
@@ -193,7 +198,7 @@ def _scan(resources: Resources, profiles: int, holds: Any) -> float:
         return (time.perf_counter() - started) * 1000 / asked
 
 
-async def _evaluated(resources: Resources) -> tuple[list[Evaluated], dict[str, float]]:
+async def _evaluated(resources: Resources) -> tuple[list[Evaluated], dict[str, Any]]:
     """Let another process evaluate every rule; what it says."""
     command = (sys.executable, "-m", "benchmarks.evaluation", "--evaluate")
     process = await asyncio.create_subprocess_exec(
@@ -203,7 +208,7 @@ async def _evaluated(resources: Resources) -> tuple[list[Evaluated], dict[str, f
     if process.returncode:
         raise SystemExit("The evaluating process failed.")
     said = json.loads(answer)
-    return [Evaluated(**each) for each in said["rules"]], said["peaks"]
+    return [Evaluated(**each) for each in said["rules"]], said
 
 
 async def evaluate_all() -> None:
@@ -212,13 +217,17 @@ async def evaluate_all() -> None:
     jobs.ANSWER_WITHIN = FOR_EVER
     async with open_resources(load_settings()):
         found = [await _find(rule) for rule in RULES]
-        peak_found = _peak()
+        peaks = {"found": _peak()}
         stored = [await _store(rule) for rule in RULES]
+        peaks["stored"] = _peak()
+        advice = await advise([await project_of(OWNER, None)])
+        built = [each.field for each in advice if each.state == "suggested" and await ensure_field_index(each.field)]
+        indexed = [await _find(rule) for rule in RULES]
         rules = [
-            asdict(Evaluated(strategy, matched, found_ms, stored_ms))
-            for (strategy, matched, found_ms), stored_ms in zip(found, stored, strict=True)
+            asdict(Evaluated(strategy, matched, found_ms, by_index[2], stored_ms))
+            for (strategy, matched, found_ms), by_index, stored_ms in zip(found, indexed, stored, strict=True)
         ]
-        print(json.dumps({"rules": rules, "peaks": {"found": peak_found, "stored": _peak()}}))
+        print(json.dumps({"rules": rules, "peaks": peaks, "built": built}))
 
 
 async def _find(rule: Rule) -> tuple[str, int, float]:

@@ -8,8 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
+from muster.api import events as api_events
 from muster.errors import Invalid
-from muster.jobs import events, service
+from muster.jobs import service
 from muster.jobs.documents import Job
 from muster.jobs.service import claim
 
@@ -104,7 +105,7 @@ async def test_a_stream_ends_with_its_process_though_the_job_goes_on(
 ) -> None:
     job = await a_job()
     async with claim(job.id):
-        monkeypatch.setattr(events, "stopping", lambda: True)
+        monkeypatch.setattr(api_events, "stopping", lambda: True)
         stream = await client.get(f"/v1/jobs/{job.id}/events")
     assert [json.loads(event["data"])["state"] for event in events_in(stream.text)] == ["running"]
 

@@ -1,17 +1,20 @@
 """The history of cohorts over HTTP."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from litestar import get
+from litestar import Request, get
 from litestar.di import NamedDependency
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, FromQuery, QueryParameter
+from litestar.response import ServerSentEvent
 
+from muster.api.events import server_sent
 from muster.api.paging import DEFAULT_LIMIT, Cursor, Limit, Page
-from muster.cohorts import history, sizes
+from muster.cohorts import events, history, sizes
 from muster.cohorts.documents import Cause, RunState
 from muster.cohorts.history_schemas import ChangeOut, RunOut, SizesOut
+from muster.cohorts.service import cohort_of
 from muster.errors import Invalid, Problem
 
 DEFAULT_POINTS = 200
@@ -77,6 +80,19 @@ async def show_sizes(
     return await sizes.sizes(owner, cohort_id, since=moment(since, "from"), until=moment(until, "to"), points=points)
 
 
+@get("/v1/cohorts/{cohort_id:str}/events", summary="Follow a cohort", tags=["cohorts"])
+async def follow_cohort(
+    request: Request[Any, Any, Any], owner: NamedDependency[str], cohort_id: FromPath[str]
+) -> ServerSentEvent:
+    """Server-sent events: `change` as in `changes`, `run` as in `runs`, and `deleted`, with which the stream ends.
+
+    The first is `following`: from there on nothing is missed, so read the members then. A client that comes back with
+    `Last-Event-ID` gets what it missed instead; where that is not known any more, `reset` tells it to read anew.
+    """
+    await cohort_of(owner, cohort_id)
+    return server_sent(events.follow(cohort_id, request.headers.get("last-event-id")))
+
+
 def moment(given: datetime | None, name: str) -> datetime | None:
     """A moment in a query, in UTC and milliseconds as everything stored. Raises Invalid for one without an offset."""
     if given is None:
@@ -95,4 +111,4 @@ def _in_utc(given: datetime) -> datetime | None:
         return None
 
 
-ROUTES: list[HTTPRouteHandler] = [list_changes, list_runs, show_sizes]
+ROUTES: list[HTTPRouteHandler] = [list_changes, list_runs, show_sizes, follow_cohort]

@@ -6,10 +6,10 @@ from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, QueryParameter
-from litestar.response import ServerSentEvent
 from litestar.status_codes import HTTP_200_OK, HTTP_202_ACCEPTED, HTTP_204_NO_CONTENT, HTTP_304_NOT_MODIFIED
 
 from muster.api.etags import etag, not_modified
+from muster.api.events import server_sent
 from muster.api.paging import DEFAULT_LIMIT, Cursor, Limit, Page
 from muster.jobs import events, service
 from muster.jobs.documents import Job, JobState
@@ -63,7 +63,7 @@ async def follow_job(request: AnyRequest, owner: NamedDependency[str], job_id: F
     job = await service.job_of(owner, job_id)
     if events.seen_to_the_end(job, request.headers.get("last-event-id")):
         return Response(None, status_code=HTTP_204_NO_CONTENT)
-    return ServerSentEvent(events.follow(job, request.headers.get("last-event-id")))
+    return server_sent(events.follow(job, request.headers.get("last-event-id")))
 
 
 @post("/v1/jobs/{job_id:str}/cancel", status_code=HTTP_200_OK, summary="Cancel a job", tags=["jobs"])

@@ -8,7 +8,7 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 
 import httpx
 import pytest
@@ -97,14 +97,14 @@ async def test_what_happens_is_told_in_order(workspace: Workspace) -> None:
     assert sorted(client.names) == ["ann", "bob"]
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("at_once", [2, 50])
 async def test_nothing_is_left_out_and_nothing_comes_twice(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, seed: int
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
     """Clients of several cohorts come, go and come back, some too slowly for their queue, while entries are written."""
-    chance = random.Random(seed)
-    monkeypatch.setattr(tail, "QUEUE", 5)
-    monkeypatch.setattr(tail, "NEWS_AT_ONCE", chance.choice([1, 3, 50]))
+    chance = random.Random(at_once)
+    monkeypatch.setattr(tail, "QUEUE", 3)
+    monkeypatch.setattr(tail, "NEWS_AT_ONCE", at_once)
     cohorts = [await static(workspace) for _ in range(3)]
     written: dict[str, list[str]] = {cohort.id: [] for cohort in cohorts}
     clients = [Client(cohort) for cohort in cohorts for _ in range(3)]
@@ -162,6 +162,30 @@ async def test_one_stream_serves_all_and_ends_with_the_last(
     assert opened == [[cohort.id]]
     assert tail.TAIL._reading is None
     assert tail.TAIL._followers == {}
+
+
+async def test_what_comes_while_the_stream_is_opened_for_another_cohort_is_not_lost(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = await static(workspace), await static(workspace)
+    names: list[str] = []
+
+    class Late(tail.Notices):
+        async def __aenter__(self) -> Self:
+            names.extend(await write(one, 1))
+            return await super().__aenter__()
+
+    client, second = Client(one), Client(other)
+    reading = asyncio.create_task(client.read(client.has(1)))
+
+    async def follows() -> bool:
+        return bool(client.kinds)
+
+    await until(follows)
+    monkeypatch.setattr(tail, "Notices", Late)
+    await second.read(lambda: bool(second.kinds))
+    await reading
+    assert client.names == names
 
 
 async def test_who_was_erased_meanwhile_is_not_named(workspace: Workspace) -> None:

@@ -142,10 +142,10 @@ class Follower:
         self.position, self._queue = position, asyncio.Queue(QUEUE)
 
     def take(self, news: News) -> None:
-        """Keep it for the client, as long as there is room and nothing is missing before it."""
+        """Keep it for the client, if there is room."""
         if self._queue.full():
             self.has_lost = True
-        elif not self.has_lost:
+        else:
             self._queue.put_nowait(news)
 
     async def next(self, *, wait: float) -> News | None:

@@ -1,6 +1,7 @@
 """Whatever comes in, nothing of it is our failure: every operation, with bodies, queries and headers out of the way."""
 
 import json
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -25,7 +26,25 @@ VALUES = st.recursive(
 )
 BODIES = st.dictionaries(NAMES, VALUES, max_size=6).map(lambda body: json.dumps(body).encode()) | st.binary(max_size=40)
 QUERIES = st.dictionaries(
-    st.sampled_from(["limit", "cursor", "project_id", "kind", "q", "state", "order"]), TEXT | ODD, max_size=3
+    st.sampled_from(
+        [
+            "limit",
+            "cursor",
+            "project_id",
+            "kind",
+            "q",
+            "state",
+            "order",
+            "from",
+            "to",
+            "at",
+            "points",
+            "change",
+            "cause",
+        ]
+    ),
+    TEXT | ODD | st.datetimes(timezones=st.timezones() | st.none()).map(datetime.isoformat),
+    max_size=3,
 )
 HEADERS = st.dictionaries(
     st.sampled_from(["If-Match", "If-None-Match", "Idempotency-Key", "Content-Type", "Last-Event-ID", "Accept"]),

@@ -4,28 +4,24 @@ import asyncio
 import itertools
 import json
 import random
-import signal
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any, Self
 
 import httpx
 import pytest
-import uvicorn
 from bson import ObjectId, Timestamp
 from litestar.response import ServerSentEventMessage
 
 from muster.api import events as api_events
-from muster.api import serving
 from muster.api.events import Looks, server_sent
-from muster.app import create_app
+from muster.api.serving import _Process
 from muster.cohorts import changes, events, service, tail
 from muster.cohorts.documents import Change, Cohort
 from muster.cohorts.schemas import CohortIn, CohortPatch
-from muster.embedded.ports import free_port
 from muster.resources import Resources
-from tests.cohorts.conftest import Workspace
+from tests.cohorts.conftest import Workspace, serving
 from tests.waiting import until
 
 NUMBERS = itertools.count()
@@ -265,26 +261,6 @@ async def test_a_quiet_stream_gives_signs_of_life(monkeypatch: pytest.MonkeyPatc
     ]
 
 
-@asynccontextmanager
-async def serving_on_a_port(resources: Resources) -> AsyncIterator[tuple[uvicorn.Server, str]]:
-    port = free_port()
-    config = uvicorn.Config(
-        create_app(resources.settings), port=port, timeout_graceful_shutdown=serving.GRACE, log_config=None
-    )
-    server = serving._Server(config)
-    running = asyncio.create_task(server._serve())
-    try:
-
-        async def started() -> bool:
-            return server.started
-
-        await until(started)
-        yield server, f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        await running
-
-
 async def test_a_stream_over_the_network_ends_when_the_process_is_to_stop(
     workspace: Workspace,
     resources: Resources,
@@ -293,11 +269,10 @@ async def test_a_stream_over_the_network_ends_when_the_process_is_to_stop(
 ) -> None:
     """By itself, with its connection closed as it should be: it does not hold up the end, and is not cut off."""
     cohort = await static(workspace)
-    monkeypatch.setattr(serving._Process, "stopping", False)
     headers = {"Authorization": f"Bearer {token_for('ada')}"}
     path = f"/v1/cohorts/{cohort.id}/events"
     async with (
-        serving_on_a_port(resources) as (server, address),
+        serving(resources) as address,
         httpx.AsyncClient(base_url=address, headers=headers, timeout=30) as client,
         client.stream("GET", path) as stream,
     ):
@@ -306,7 +281,7 @@ async def test_a_stream_over_the_network_ends_when_the_process_is_to_stop(
         assert [line async for line in _until(lines, "event: following")]
         (name,) = await write(cohort, 1)
         assert name in "".join([line async for line in _until(lines, 'data: {"id"')])
-        server.handle_exit(signal.SIGTERM, None)
+        monkeypatch.setattr(_Process, "stopping", True)
         assert [line async for line in lines if line.startswith("event")] == []  # ends, and raises nothing
     assert tail.TAIL._reading is None
 

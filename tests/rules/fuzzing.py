@@ -57,6 +57,17 @@ LEAVES = [
     *("lead.status =~~ 'a{1,9}b*'", "'a' in lead.tags", "lead.created_at < $now - t'P3D'", "lead.scor > 5", "lead > 1"),
     *("$any([x == 'a' for x in lead.tags])", "lead.amount / lead.score > 1", "(lead.score ?? 1) > 2", "1 + 1 == 2"),
 ]
+NESTED = [
+    *(
+        "{} ? lead.active : contact.opted_in",
+        "lead.active ? {} : contact.opted_in",
+        "{} == true",
+        "not {}",
+        "{} != false",
+    ),
+    *("({} ? 1 : 2) == 1", "(lead.active ? 1 : 2) == ({} ? 1 : 2)", "lead.active ?? {}", "{} in [true]", "[{}][0]"),
+    *("{} and lead.active", "lead.active or {}", "(lead.score ?? 1) > ({} ? 1 : lead.amount)", "$any([{}])"),
+]
 PATTERNS = ["a", "(", ")", "[a-z]", "*", "+?", "{1,1000}", "{30}", "|", "\\d", "(?i)", "^", "$", ".", "\\1", "(?=", "é"]
 KEYS = ["all", "any", "not", "field", "fact", "path", "operator", "value", "expression", "anchor", "unit", "condition"]
 TREE_WORDS = [
@@ -75,6 +86,7 @@ class Fuzz:
             *[self.grammar, self.damaged, self.flipped, self.words, self.noise, self.pattern] * 8,
             *[self.tree] * 12,
             self.large,
+            self.nested,
         ]
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
@@ -137,6 +149,13 @@ class Fuzz:
             lambda: f"lead.scor{count} > 5 or " * min(count, 250) + "lead.active",
         ]
         return self.random.choice(make)()
+
+    def nested(self) -> str:
+        """One thing inside of another, down to the deepest level and past it."""
+        shapes, text = self.random.sample(NESTED, self.random.randint(1, 2)), self.random.choice(LEAVES)
+        for _ in range(self.random.randint(5, 45)):
+            text = self.random.choice(shapes).replace("{}", f"({text})")
+        return text
 
     def tree(self, depth: int = 4) -> Any:
         """A document of the right keys with the wrong things under them, and the other way round."""

@@ -5,7 +5,7 @@ something of every branch or nothing. Of a part that only Python can decide, thi
 without which it does not hold.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -152,38 +152,65 @@ def plan_rule(rule: Rule, large: AbstractSet[str] = frozenset()) -> Plan:
     condition = simplified(pushed_in(written_out(rule.condition, large)))
     if rule.always is not None:
         condition = Constant(rule.always, rule.condition.span)
-    pushed, remaining = _let_through(condition), _remaining(condition)
+    decided = _Decided(condition)
+    pushed, remaining = _let_through(condition, decided), _remaining(condition, decided)
     if isinstance(condition, Constant):
         pushed, remaining = (None if condition.value else condition), None
     strategy: Literal["mongodb", "hybrid", "python"] = "mongodb"
     if remaining is not None:
-        strategy = "python" if _decided(condition) is None else "hybrid"
-    return Plan(rule, strategy, tuple(_pieces(rule, condition)), pushed, remaining)
+        strategy = "hybrid" if decided.partly(condition) else "python"
+    return Plan(rule, strategy, tuple(_pieces(rule, condition, decided)), pushed, remaining)
 
 
-def _is_exact(condition: Condition) -> bool:
-    return all(ability(leaf).where == "mongodb" for leaf in leaves(condition))
+class _Decided:
+    """What MongoDB decides of a condition and of every part of it: looked up once, for all around a part ask about it.
+
+    Decided partly means that something can be pushed down which is true wherever the part is.
+    """
+
+    def __init__(self, condition: Condition) -> None:
+        self._wholly: set[int] = set()
+        self._partly: set[int] = set()
+        self._look_up(condition)
+
+    def wholly(self, part: Condition) -> bool:
+        """Whether MongoDB decides all of it exactly."""
+        return id(part) in self._wholly
+
+    def partly(self, part: Condition) -> bool:
+        """Whether MongoDB decides anything of it."""
+        return id(part) in self._partly
+
+    def _look_up(self, condition: Condition) -> None:
+        match condition:
+            case And(parts=parts) | Or(parts=parts):
+                for part in parts:
+                    self._look_up(part)
+                wholly = all(map(self.wholly, parts))
+                partly = (any if isinstance(condition, And) else all)(map(self.partly, parts))
+            case Not(part=part):
+                self._look_up(part)
+                wholly = partly = self.wholly(part)
+            case _:
+                wholly = partly = ability(condition).where == "mongodb"
+        self._wholly |= {id(condition)} if wholly else set()
+        self._partly |= {id(condition)} if partly else set()
 
 
-def _decided(condition: Condition) -> Condition | None:
-    """What MongoDB can decide of a condition: true wherever the condition is; None where that says nothing."""
-    if _is_exact(condition):
-        return condition
-    return _joined(condition, _decided) if isinstance(condition, (And, Or)) else None
+def _let_through(condition: Condition, decided: _Decided) -> Condition | None:
+    """What MongoDB can be asked: what it decides, and that there are the values which the rest needs.
 
-
-def _let_through(condition: Condition) -> Condition | None:
-    """The same, and that there are the values which the rest needs."""
-    if _is_exact(condition):
+    True wherever the condition is; None where that says nothing.
+    """
+    if decided.wholly(condition):
         return condition
     if isinstance(condition, (And, Or)):
-        return _joined(condition, _let_through)
+        return _joined(condition, [_let_through(part, decided) for part in condition.parts])
     there: list[Condition] = [Compare("!=", field, None, condition.span) for field in needs_of(condition)]
     return all_of(there, condition.span, derived=True) if there else None
 
 
-def _joined(condition: And | Or, of: Callable[[Condition], Condition | None]) -> Condition | None:
-    parts = [of(part) for part in condition.parts]
+def _joined(condition: And | Or, parts: list[Condition | None]) -> Condition | None:
     known = [part for part in parts if part is not None]
     if isinstance(condition, Or):
         return any_of(known, condition.span) if len(known) == len(parts) else None
@@ -202,21 +229,21 @@ def _asks_for_a_value(condition: Condition) -> TypeGuard[Compare]:
     return isinstance(condition, Compare) and condition.operator == "!=" and condition.value is None
 
 
-def _remaining(condition: Condition) -> Condition | None:
+def _remaining(condition: Condition, decided: _Decided) -> Condition | None:
     """What is left to check where the pushed part holds."""
-    if _is_exact(condition):
+    if decided.wholly(condition):
         return None
     if isinstance(condition, And):
-        return all_of([left for part in condition.parts if (left := _remaining(part))], condition.span)
+        return all_of([left for part in condition.parts if (left := _remaining(part, decided))], condition.span)
     return condition
 
 
-def _pieces(rule: Rule, condition: Condition) -> list[Piece]:
+def _pieces(rule: Rule, condition: Condition, decided: _Decided) -> list[Piece]:
     """One piece per leaf, in the order of the text; parts that were made from one stretch of text are one piece."""
     found: dict[Span, Piece] = {}
     cohorts = {leaf.span for leaf in leaves(rule.condition) if isinstance(leaf, InCohort)}
     alone = {id(part) for part in _conjuncts(condition)}
-    for leaf, spoiler in _with_spoilers(condition, None):
+    for leaf, spoiler in _with_spoilers(condition, None, decided):
         row = ability(leaf)
         where, reason = row.where, row.reason
         if where == "mongodb" and spoiler:
@@ -242,17 +269,15 @@ def _conjuncts(condition: Condition) -> Iterator[Condition]:
         yield condition
 
 
-def _with_spoilers(condition: Condition, spoiler: Leaf | None) -> list[tuple[Leaf, Leaf | None]]:
+def _with_spoilers(condition: Condition, spoiler: Leaf | None, decided: _Decided) -> list[tuple[Leaf, Leaf | None]]:
     match condition:
-        case And(parts=parts):
-            return [found for part in parts for found in _with_spoilers(part, spoiler)]
-        case Or(parts=parts):
-            blocking = next((part for part in parts if _decided(part) is None), None)
-            if blocking is not None:
+        case And(parts=parts) | Or(parts=parts):
+            blocking = next((part for part in parts if not decided.partly(part)), None)
+            if blocking is not None and isinstance(condition, Or):
                 spoiler = next(leaf for leaf in leaves(blocking) if ability(leaf).where == "python")
-            return [found for part in parts for found in _with_spoilers(part, spoiler)]
+            return [found for part in parts for found in _with_spoilers(part, spoiler, decided)]
         case Not(part=part):
-            return _with_spoilers(part, spoiler)
+            return _with_spoilers(part, spoiler, decided)
     return [(condition, spoiler)]
 
 

@@ -158,8 +158,8 @@ async def _watched(resources: Resources, probe: Cohort, cohorts: int, changes: i
     )
     try:
         await _until(_is_watched)
-        rate, moved = await _throughput(resources, changes)
-        waits = await _latency(resources, probe, rate / 2)
+        rate, moved = await _throughput(resources, changes, cohorts)
+        waits = await _latency(resources, probe, rate / 2, cohorts + 1)
     finally:
         watcher.terminate()
         await watcher.wait()
@@ -246,11 +246,13 @@ async def _one_row(resources: Resources, generation: str, leaver: ObjectId | Non
         await session.with_transaction(write)
 
 
-async def _throughput(resources: Resources, changes: int) -> tuple[float, int]:
+async def _throughput(resources: Resources, changes: int, seed: int) -> tuple[float, int]:
     """Write as fast as the server takes it: the rate until the last change is settled, and the entries and exits."""
     before, moved = await _events(), await Change.get_motor_collection().estimated_document_count()
     started = time.perf_counter()
-    writer = multiprocessing.get_context("spawn").Process(target=_write, args=(_address(resources), changes, None))
+    writer = multiprocessing.get_context("spawn").Process(
+        target=_write, args=(_address(resources), changes, None, seed)
+    )
     writer.start()
 
     async def is_done() -> bool:
@@ -261,10 +263,10 @@ async def _throughput(resources: Resources, changes: int) -> tuple[float, int]:
     return rate, await Change.get_motor_collection().estimated_document_count() - moved
 
 
-async def _latency(resources: Resources, probe: Cohort, rate: float) -> list[float]:
+async def _latency(resources: Resources, probe: Cohort, rate: float, seed: int) -> list[float]:
     """At this background rate: milliseconds from the acknowledged write of a probe to its membership row."""
     background = multiprocessing.get_context("spawn").Process(
-        target=_write, args=(_address(resources), int(rate * 60), rate)
+        target=_write, args=(_address(resources), int(rate * 60), rate, seed)
     )
     background.start()
     profiles = resources.database["profiles"]
@@ -290,9 +292,9 @@ async def _latency(resources: Resources, probe: Cohort, rate: float) -> list[flo
     return waits
 
 
-def _write(address: tuple[str, str], changes: int, rate: float | None) -> None:
+def _write(address: tuple[str, str], changes: int, rate: float | None, seed: int) -> None:
     """Change scores of random profiles, from a process of its own; `rate` is a second, None: as many as go."""
-    chance = random.Random(1)
+    chance = random.Random(seed)
     client: MongoClient[dict[str, Any]] = MongoClient(address[0])
     profiles: Collection[dict[str, Any]] = client[address[1]]["profiles"]
     ids = [found["_id"] for found in profiles.find({"lead": {"$exists": True}}, {"_id": 1})]

@@ -52,8 +52,11 @@ AFTER_ERROR = 1.0  # seconds
 
 async def keep_house(settings: Settings) -> None:
     """Do every chore in its rhythm, and follow what is to be followed, until cancelled."""
-    always = (_always(follower, settings) for follower in FOLLOWERS)
-    await asyncio.gather(*(_repeat(chore) for chore in CHORES), *always)
+    async with asyncio.TaskGroup() as group:  # unlike gather, it waits until all have ended that it cancels
+        for chore in CHORES:
+            group.create_task(_repeat(chore))
+        for follower in FOLLOWERS:
+            group.create_task(_always(follower, settings))
 
 
 async def _always(follower: Follower, settings: Settings) -> None:

@@ -16,6 +16,7 @@ from workers.housekeeping import keep_house
 Answer = TypeVar("Answer")
 
 
+ENDS_WITHIN = 3.0  # seconds that a stopping process waits for its housekeeping
 LATER_MS = 1_000  # when a message that this process will not answer is to be seen by another
 
 
@@ -66,8 +67,14 @@ class OpenResources(Middleware):
         async with AsyncExitStack() as opening:
             await opening.enter_async_context(open_resources(self.settings))
             housekeeping = asyncio.create_task(keep_house(self.settings))
-            opening.callback(housekeeping.cancel)
+            opening.push_async_callback(_end, housekeeping)
             self.opened = opening.pop_all()
+
+
+async def _end(task: "asyncio.Task[None]") -> None:
+    """Stop a task and let it give back what it holds, its leases above all: nobody shall wait for them to run out."""
+    task.cancel()
+    await asyncio.wait({task}, timeout=ENDS_WITHIN)
 
 
 def _on_loop(work: Coroutine[Any, Any, Answer]) -> Answer:

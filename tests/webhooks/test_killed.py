@@ -1,5 +1,6 @@
 """kill -9 of the process that relays and sends, over and over, while changes come in."""
 
+import asyncio
 import os
 import random
 import signal
@@ -12,8 +13,10 @@ from pathlib import Path
 import pytest
 from bson import ObjectId
 
+from muster.jobs.documents import Lease
 from muster.settings import process_environment
 from muster.webhooks.documents import Delivery
+from muster.webhooks.relay import LEASE
 from tests.waiting import until
 from tests.webhooks.conftest import World
 from tests.webhooks.receiver import Receiver
@@ -85,3 +88,34 @@ async def test_nothing_is_lost_and_every_change_is_in_one_delivery(
     sent = Counter(receiver.ids)
     assert sent.keys() == {delivery.id for delivery in deliveries}
     assert sum(sent.values()) - len(sent) <= KILLS, "only what was under way at a kill is sent twice"
+
+
+async def test_a_worker_that_is_told_to_stop_gives_the_relay_s_lease_back(
+    world: World, receiver: Receiver, tmp_path: Path
+) -> None:
+    """A real worker; the next one need not wait for the lease to run out."""
+    await world.webhook(receiver.url)
+    log = tmp_path / "log"
+    command = (sys.executable, "-m", "dramatiq", "workers.main", "--processes", "1", "--threads", "2")
+    environment = process_environment(world.settings)
+    with log.open("wb") as file:
+        worker = await asyncio.create_subprocess_exec(
+            *command, env=environment, stdout=file, stderr=file, start_new_session=True
+        )
+
+    async def held() -> bool:
+        assert worker.returncode is None, log.read_text()
+        lease = await Lease.get(LEASE)
+        return lease is not None and lease.holder is not None
+
+    try:
+        await until(held)
+        worker.terminate()
+        await asyncio.wait_for(worker.wait(), 60)
+    finally:
+        if worker.returncode is None:
+            os.killpg(worker.pid, signal.SIGKILL)
+    lease = await Lease.get(LEASE)
+    assert lease is not None
+    assert lease.holder is None, log.read_text()
+    assert "destroyed" not in log.read_text()

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from muster.cohorts import changes, generations
+from muster.cohorts import audit, changes, generations
 from muster.cohorts import jobs as evaluations
 from muster.jobs import leases, service
 from muster.settings import Settings
@@ -35,6 +35,7 @@ CHORES: Sequence[Chore] = (
     Chore("cohorts:settle", evaluations.settle_ended_runs, timedelta(seconds=5)),
     Chore("cohorts:differences", changes.write_left_behind, timedelta(seconds=5)),
     Chore("cohorts:purge", generations.purge, timedelta(seconds=60)),
+    Chore("cohorts:audit", audit.audit, timedelta(seconds=15)),
 )
 
 

@@ -18,7 +18,7 @@ from muster.api.headers import add_security_headers
 from muster.api.idempotency import Idempotency
 from muster.api.problems import EXCEPTION_HANDLERS
 from muster.api.requests import EncodedSlashes, JsonRequest, PathIds, refuse_other_media
-from muster.cohorts import erasure, members, slices, sources
+from muster.cohorts import audit, erasure, members, slices, sources
 from muster.cohorts import routes as cohorts
 from muster.cohorts import service as cohorts_service
 from muster.console import routes as console
@@ -103,7 +103,7 @@ def _resources(settings: Settings) -> Any:
         async with open_resources(settings) as resources:
             app.state.resources = resources
             health.CHECKS.update(_checks(resources))
-            health.MEASURES[:] = [slices.measure]
+            health.MEASURES[:] = [slices.measure, audit.measure]
             yield
 
     return lifespan
@@ -118,4 +118,10 @@ def _checks(resources: Resources) -> dict[str, health.Check]:
         await resources.redis.ping()
         return {"status": "ok"}
 
-    return {"mongodb": mongodb, "redis": redis, "watcher": slices.standing, "webhooks": relay.standing}
+    return {
+        "mongodb": mongodb,
+        "redis": redis,
+        "watcher": slices.standing,
+        "audit": audit.standing,
+        "webhooks": relay.standing,
+    }

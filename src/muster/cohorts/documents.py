@@ -316,4 +316,29 @@ class WatchState(Document):
         name = "watch_states"
 
 
-DOCUMENTS: Sequence[type[Document]] = (Cohort, Membership, Change, Run, RegistryVersion, WatchState)
+class Difference(BaseModel):
+    """What the audit found and has not seen put right: a membership, or (`profile` None) a count."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    cohort: str
+    profile: ObjectId | None
+    stored: int  # a member or not; or the count
+    right: int
+    found_at: datetime
+
+
+class Audit(Document):
+    """What the audit of memberships came to so far. `_id` is "memberships"."""
+
+    id: str  # type: ignore[assignment]  # Beanie declares an ObjectId
+    looks: int = 0  # memberships and counts that were held against their rules
+    found: int = 0  # differences, ever
+    differences: list[Difference] = Field(default_factory=list)
+    looked_at: datetime
+
+    class Settings:
+        name = "audits"
+
+
+DOCUMENTS: Sequence[type[Document]] = (Cohort, Membership, Change, Run, RegistryVersion, WatchState, Audit)

@@ -15,12 +15,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
-from bson import ObjectId
+from bson import ObjectId, Timestamp
 from motor.motor_asyncio import AsyncIOMotorClientSession
 from prometheus_client import Gauge
 from pymongo.errors import PyMongoError
 
 from muster.cohorts.documents import RegistryVersion, WatchState
+from muster.cohorts.stream import moment_of
 from muster.jobs import leases
 from muster.jobs.documents import Lease
 
@@ -160,11 +161,9 @@ async def _take(part: Slice, holder: str) -> Lease | None:
 
 async def standing() -> dict[str, Any]:
     """How the watchers do, for health: how far behind, and whether history was lost since they first began."""
-    newest = await WatchState.find().sort("-saved_at").limit(1).to_list()
-    if not newest:
+    states, count = await _states()
+    if not states:
         return {"status": "not started"}
-    count = int(newest[0].id.partition("/")[2] or 1)
-    states = await WatchState.find({"_id": {"$in": [part.name for part in slices_of(count)]}}).to_list()
     silent = [(datetime.now(UTC) - state.saved_at).total_seconds() for state in states]
     latest = max(states, key=lambda state: state.full_evaluation_at or datetime.min.replace(tzinfo=UTC))
     return {
@@ -177,6 +176,29 @@ async def standing() -> dict[str, Any]:
         "full_evaluations": sum(state.full_evaluations for state in states),
         "last_full_evaluation": latest.full_evaluation_reason,
     }
+
+
+async def _states(session: AsyncIOMotorClientSession | None = None) -> tuple[list[WatchState], int]:
+    """The states of the slices that are followed now, and of how many there should be one."""
+    newest = await WatchState.find(session=session).sort("-saved_at").limit(1).to_list()
+    if not newest:
+        return [], 0
+    count = int(newest[0].id.partition("/")[2] or 1)
+    names = [part.name for part in slices_of(count)]
+    return await WatchState.find({"_id": {"$in": names}}, session=session).to_list(), count
+
+
+async def reached(session: AsyncIOMotorClientSession) -> tuple[Timestamp, datetime | None] | None:
+    """Up to which cluster time all changes are applied, as the session sees it, and until when time has passed.
+
+    None when that is not known of every slice.
+    """
+    states, count = await _states(session)
+    positions = [position for state in states if (position := moment_of(state.token)) is not None]
+    if not states or len(positions) < count:
+        return None
+    ticked = [state.ticked_at for state in states if state.ticked_at is not None]
+    return min(positions), min(ticked) if len(ticked) == count else None
 
 
 async def measure() -> None:

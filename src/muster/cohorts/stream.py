@@ -1,6 +1,7 @@
 """Change streams, read ahead: while one batch is applied the next one gathers. That of `profiles` is the watcher's."""
 
 import asyncio
+import re
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +11,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
-from bson import ObjectId
+from bson import ObjectId, Timestamp
 from motor.motor_asyncio import AsyncIOMotorCollection
 from pymongo.change_stream import ChangeStream
 from pymongo.collection import Collection
@@ -232,3 +233,15 @@ async def deployment_of(collection: AsyncIOMotorCollection[dict[str, Any]]) -> s
     reply = await collection.database.command("listCollections", filter={"name": collection.name})
     first = reply["cursor"]["firstBatch"]
     return str(first[0]["info"]["uuid"]) if first else ""
+
+
+_POSITION = re.compile(r"82([0-9A-F]{8})([0-9A-F]{8})")
+
+
+def moment_of(token: Mapping[str, Any] | None) -> Timestamp | None:
+    """The cluster time up to which a stream was read: what is older stands before this position. None when unknown.
+
+    A resume token begins with it, in the order-preserving form that indexes have too: the type, then two numbers.
+    """
+    found = _POSITION.match(str(token["_data"])) if token and "_data" in token else None
+    return Timestamp(int(found[1], 16), int(found[2], 16)) if found else None

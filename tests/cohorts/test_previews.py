@@ -9,7 +9,7 @@ import httpx
 import pytest
 from pymongo.errors import ExecutionTimeout
 
-from muster.cohorts import previews
+from muster.cohorts import jobs, previews, service
 from muster.cohorts.schemas import PreviewIn
 from muster.resources import Resources
 from tests.cohorts.conftest import Workspace, serving
@@ -153,3 +153,21 @@ async def test_what_takes_too_long_is_a_floor_and_says_so(
     async with hanging(clean):
         nothing = await previews.preview("ada", PreviewIn(rule=BY_MONGODB))
     assert (nothing.count, nothing.exact, nothing.sample) == (0, False, [])
+
+
+@pytest.mark.parametrize("rule", [BY_MONGODB, BY_PYTHON])
+async def test_an_index_that_is_dropped_at_that_moment_is_done_without(
+    rule: str, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await people(workspace)
+
+    async def gone_by_now(*_: Any, **__: Any) -> str:
+        return "rule_lead.score_that_was"
+
+    monkeypatch.setattr(previews, "hint_for", gone_by_now)
+    found = await previews.preview("ada", PreviewIn(rule=rule))
+    assert (found.count, found.exact) == (30, True)
+    monkeypatch.setattr(service, "hint_for", gone_by_now)
+    monkeypatch.setattr(jobs, "ANSWER_WITHIN", 0.2 if rule == BY_PYTHON else jobs.ANSWER_WITHIN)
+    cohort = await workspace.cohort(rule)  # Python's part of it goes to a worker then, and none runs
+    assert cohort.state == ("ready" if rule == BY_MONGODB else "evaluating")

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from muster.cohorts.documents import Cohort, Kind, StoredRule
 from muster.cohorts.graph import inner_rules, read_stored
-from muster.cohorts.reading import WORTH_AN_INDEX
+from muster.cohorts.reading import most_by_index
 from muster.projects.documents import Project
 from muster.records.documents import Profile
 from muster.records.indexes import FieldIndex, field_indexes, index_name, index_sizes
@@ -54,10 +54,7 @@ class _Path:
     cohort: str
     path: AccessPath
     share: float
-
-    @property
-    def is_worth_it(self) -> bool:
-        return self.share <= WORTH_AN_INDEX
+    is_worth_it: bool
 
     @property
     def fields(self) -> frozenset[str]:
@@ -105,15 +102,17 @@ async def advise(projects: Sequence[Project]) -> list[Advice]:
 async def _look_at(project: Project, findings: _Findings) -> None:
     fields = await registry(project.id)
     findings.known |= fields.keys()
-    sample = await _sample(project.id)
+    total = await Profile.get_motor_collection().estimated_document_count()
+    sample, profiles = await _sample(project.id, total)
     now = datetime.now(UTC)
     looked_at = 0
     async for cohort_id, rule in _rules(project, fields):
         for window in rule.windows:
             findings.windows[window.field].add(cohort_id)
         plan = plan_rule(rule)
+        shares = [(path, _share(plan, path, sample, now)) for path in plan.access_paths]
         findings.paths[cohort_id] = [
-            _Path(cohort_id, path, _share(plan, path, sample, now)) for path in plan.access_paths
+            _Path(cohort_id, path, share, share * profiles <= most_by_index(total)) for path, share in shares
         ]
         looked_at += 1
         if looked_at % RULES_AT_ONCE == 0:
@@ -133,12 +132,16 @@ async def _rules(project: Project, fields: Mapping[str, Any]) -> AsyncIterator[t
             continue  # its cohort says so itself
 
 
-async def _sample(project_id: str) -> list[dict[str, Any]]:
+async def _sample(project_id: str, total: int) -> tuple[list[dict[str, Any]], float]:
+    """Some profiles of a project, and about how many it has of all."""
     profiles = Profile.get_motor_collection()
     ours, parts = {"$match": {"project_id": project_id}}, {"$project": dict.fromkeys(PARTS, 1)}
     some: dict[str, Any] = {"$sample": {"size": SAMPLE}}
     found: list[dict[str, Any]] = await profiles.aggregate([some, ours, parts]).to_list(None)
-    return found if len(found) >= SMALL_SAMPLE else await profiles.aggregate([ours, some, parts]).to_list(None)
+    if len(found) >= SMALL_SAMPLE:
+        return found, len(found) / SAMPLE * max(total, SAMPLE)
+    found = await profiles.aggregate([ours, some, parts]).to_list(None)
+    return found, await profiles.count_documents(ours["$match"])
 
 
 def _share(plan: Plan, path: AccessPath, sample: Sequence[Mapping[str, Any]], now: datetime) -> float:

@@ -5,7 +5,7 @@ import json
 import time
 from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,7 +13,7 @@ from bson import ObjectId
 from pymongo.errors import ExecutionTimeout, OperationFailure
 
 from muster.cohorts.graph import inner_rules, read_inner
-from muster.cohorts.reading import Hint, hint_for
+from muster.cohorts.reading import Hint, hint_for, is_without_index
 from muster.cohorts.scans import accepted, filter_for, in_batches, planned
 from muster.cohorts.schemas import CheckOut, PieceOut, PlanOut, PreviewIn, PreviewOut, RuleIn, RuleSource
 from muster.cohorts.service import read_for
@@ -121,7 +121,13 @@ async def _preview(owner: str, body: PreviewIn, mark: Mark) -> PreviewOut:
     now = datetime.now(UTC)
     hint = await hint_for(project.id, plan, now, comment=mark.comment)
     find = _Find(filter_for(project.id, plan, now), hint, mark)
-    count, exact, ids = await (_count if plan.residual is None else _look)(find, plan, now)
+    look = _count if plan.residual is None else _look
+    try:
+        count, exact, ids = await look(find, plan, now)
+    except OperationFailure as error:
+        if not is_without_index(error):
+            raise
+        count, exact, ids = await look(replace(find, hint=None), plan, now)  # it was dropped just now
     sample = await _sample(ids[: body.sample])
     elapsed_ms = round((time.perf_counter() - started) * 1000, 1)
     return PreviewOut(count=count, exact=exact, sample=sample, plan=plan_out(plan, now), elapsed_ms=elapsed_ms)

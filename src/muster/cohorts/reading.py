@@ -25,7 +25,7 @@ Hint = str | list[tuple[str, int]] | None
 FULL_READ: list[tuple[str, int]] = [("$natural", 1)]
 WORTH_A_FULL_READ = 0.3  # share of all profiles that the project holds
 WORTH_AN_INDEX = 0.1  # share of all profiles that the index leads to
-MOST_COUNTED = 50_000  # entries of an index, in a few hundredths of a second
+MOST_BY_INDEX = 100_000  # profiles: so many entries are counted in a few hundredths of a second
 MOST_PATHS = 4
 
 SHARE_SAMPLE = 40
@@ -33,6 +33,7 @@ SHARE_HOLDS = 60.0  # seconds: sampling takes longer than many a read
 MOST_SHARES = 10_000
 
 _NO_SUCH_INDEX = 2  # that is, for this snapshot
+_INDEX_DROPPED = 175  # while the query ran
 
 
 async def hint_for(
@@ -65,6 +66,16 @@ async def hint_for_ranges(project_id: str, fields: Collection[str]) -> Hint:
     return FULL_READ if await _share(project_id, None) >= WORTH_A_FULL_READ else None
 
 
+def most_by_index(total: int) -> int:
+    """How many profiles of so many an index may lead to."""
+    return min(MOST_BY_INDEX, int(total * WORTH_AN_INDEX))
+
+
+def is_without_index(error: OperationFailure) -> bool:
+    """Whether a query failed because the index that it was to use is gone."""
+    return error.code in {_NO_SUCH_INDEX, _INDEX_DROPPED}
+
+
 @dataclass(frozen=True, slots=True)
 class _Asking:
     """As whom to ask MongoDB."""
@@ -77,8 +88,7 @@ async def _shortest(
     project_id: str, plan: Plan, now: datetime, paths: Sequence[AccessPath], asking: _Asking
 ) -> AccessPath | None:
     """The path that leads to the fewest profiles, if they are few enough."""
-    total = await Profile.get_motor_collection().estimated_document_count()
-    fewest = min(MOST_COUNTED, int(total * WORTH_AN_INDEX)) + 1
+    fewest = most_by_index(await Profile.get_motor_collection().estimated_document_count()) + 1
     shortest = None
     for path in paths:
         named = sum(plan.named(branch) or 0 for branch in path.branches)
@@ -102,7 +112,7 @@ async def _length(branches: Mapping[str, Mapping[str, Any]], limit: int, asking:
                 query, limit=limit, hint=name, session=asking.session, comment=asking.comment
             )
         except OperationFailure as error:
-            if error.code != _NO_SUCH_INDEX:
+            if not is_without_index(error):
                 raise
             return limit  # built since the snapshot was taken, or dropped just now
     return min(length, limit)

@@ -8,6 +8,7 @@ from typing import Any
 
 from motor.motor_asyncio import AsyncIOMotorClientSession
 from pymongo import ReturnDocument
+from pymongo.errors import OperationFailure
 from pymongo.read_concern import ReadConcern
 
 from muster.api.etags import stale
@@ -29,7 +30,7 @@ from muster.cohorts.graph import (
     users_of,
 )
 from muster.cohorts.jobs import run_here_or_wait
-from muster.cohorts.reading import hint_for
+from muster.cohorts.reading import hint_for, is_without_index
 from muster.cohorts.scans import filter_for, planned
 from muster.cohorts.schemas import CohortIn, CohortPatch, RuleSource
 from muster.cohorts.sources import Source, source_of
@@ -346,9 +347,12 @@ async def _is_quick(cohort: Cohort, arguments: dict[str, Any]) -> bool:
     now = datetime.now(UTC)
     hint = await hint_for(cohort.project_id, plan, now)
     options: dict[str, Any] = {} if hint is None else {"hint": hint}
-    candidates = await Profile.get_motor_collection().count_documents(
-        filter_for(cohort.project_id, plan, now),
-        limit=RESIDUAL_CANDIDATES_HERE + 1,
-        **options,
-    )
+    try:
+        candidates = await Profile.get_motor_collection().count_documents(
+            filter_for(cohort.project_id, plan, now), limit=RESIDUAL_CANDIDATES_HERE + 1, **options
+        )
+    except OperationFailure as error:
+        if not is_without_index(error):
+            raise
+        return False  # it was dropped just now
     return candidates <= RESIDUAL_CANDIDATES_HERE

@@ -9,12 +9,12 @@ import httpx
 import pytest
 from beanie import init_beanie
 from click.testing import CliRunner, Result
-from waiting import until
 
 from muster.cli import main
 from muster.embedded.ports import free_port
 from muster.resources import DOCUMENTS, Resources
 from muster.settings import Settings, process_environment
+from tests.waiting import until
 
 Muster = Callable[..., Awaitable[Result]]
 

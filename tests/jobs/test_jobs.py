@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from dramatiq import Message
 from pymongo.errors import AutoReconnect
-from waiting import until
 
 from muster.errors import Conflict, Invalid, NotFound
 from muster.jobs import doorbell, service, working
@@ -18,6 +17,7 @@ from muster.jobs.documents import Job
 from muster.jobs.service import Busy, Cancelled, Claimed, Done, Fenced, claim
 from muster.resources import Resources
 from muster.settings import Settings
+from tests.waiting import until
 
 pytestmark = pytest.mark.usefixtures("clean")
 

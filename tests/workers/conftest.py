@@ -1,5 +1,5 @@
 """The fixtures of this folder."""
 
-from processes import start_worker
+from tests.workers.processes import start_worker
 
 __all__ = ["start_worker"]

@@ -6,13 +6,13 @@ import signal
 from typing import Any
 
 import pytest
-from processes import StartWorker, kill
-from waiting import until
 
 from muster.jobs import service
 from muster.jobs.documents import UNFINISHED, Job
 from muster.jobs.doorbell import QUEUE, Actor, ring
 from muster.resources import Resources
+from tests.waiting import until
+from tests.workers.processes import StartWorker, kill
 
 pytestmark = pytest.mark.usefixtures("clean")
 

@@ -1,7 +1,7 @@
 """The text of one generated function: the names in it, and values written as Python expressions.
 
-The text holds only names made here and constants passed beside it: nothing that a user typed is ever compiled. Parts
-and fields are looked up by registered names that rule_engine's grammar read as symbols.
+The text holds only names made here, numbers that Python prints, and constants passed beside it: nothing that a user
+typed is ever compiled. Parts and fields are looked up by registered names that rule_engine's grammar read as symbols.
 """
 
 from collections import Counter

@@ -69,6 +69,7 @@ class World:
         self.monkeypatch.setattr(changes, "ROWS_AT_ONCE", 7)
         self.monkeypatch.setattr(undoing, "ROWS_AT_ONCE", 5)
         self.monkeypatch.setattr(undoing, "CHANGES_AT_ONCE", 4)
+        self.monkeypatch.setattr(undoing, "MOST_LOOKS", 2)
 
     def parts(self) -> dict[str, Any]:
         return {"lead": {"score": float(self.chance.randrange(100)), "stage": self.chance.choice(["new", "old"])}}

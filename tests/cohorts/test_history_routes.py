@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -9,6 +10,8 @@ import pytest
 
 from muster.cohorts import evaluation
 from muster.cohorts.documents import Change
+from muster.cohorts.sizes import counting
+from muster.resources import Resources
 from tests.cohorts.conftest import watching
 from tests.cohorts.test_routes import create, people
 from tests.waiting import until
@@ -163,6 +166,16 @@ async def test_a_page_of_then_stays_of_then(api: httpx.AsyncClient) -> None:
     following = {"at": "2999-01-01T00:00:00Z", "limit": 2, "cursor": first["next_cursor"]}
     rest = await items(api, path, **following)
     assert sorted(one["pii_id"] for one in first["items"] + rest) == ["P0", "P1", "P2", "P3", "P4"]
+
+
+@pytest.mark.parametrize("place", [None, "$at"])
+async def test_sizes_are_counted_from_the_index_alone(clean: Resources, place: str | None) -> None:
+    await Change.get_motor_collection().insert_one({"cohort": "COH-1", "generation": 1, "change": "left"})
+    query = {"cohort": "COH-1", "at": {"$gt": datetime(2020, 1, 1, tzinfo=UTC)}}
+    command = {"aggregate": "changes", "pipeline": counting(query, place), "cursor": {}, "hint": "cohort_at"}
+    explained = await clean.database.command({"explain": command, "verbosity": "queryPlanner"})
+    assert "IXSCAN" in str(explained)
+    assert "FETCH" not in str(explained)
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,17 @@
 """What is written to `changes`: single entries, the difference that a run made, and what an erasure takes out again."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from bson import ObjectId, Timestamp
 from motor.motor_asyncio import AsyncIOMotorClientSession
+from pymongo.errors import OperationFailure
 from pymongo.read_concern import ReadConcern
 
 from muster.cohorts.documents import Cause, Change, Membership, Run, Written, generation_id
-from muster.cohorts.snapshot import Snapshot, open_snapshot
+from muster.cohorts.snapshot import Snapshot, is_gone, open_snapshot
 from muster.jobs.documents import FINISHED, Job
 from muster.records.documents import Profile
 
@@ -18,6 +19,7 @@ ROWS_AT_ONCE = 10_000
 ENTRIES_PER_TRANSACTION = 2_000  # more would hold more than a small server's cache can
 BEHIND_EVERY_ID = "~"  # sorts behind every hexadecimal digit
 LAST_ID = "f" * 24
+BY_PROFILE = "cohort_profile"  # the index; it passes over what else a profile has, however long the history is
 
 
 def entry(
@@ -76,16 +78,28 @@ async def write_difference(run: Run) -> Run:
         if _written(run).after == BEHIND_EVERY_ID:
             await _finish(run)
         else:
-            part = await _compare(run)
-            pieces = range(0, max(1, len(part.differing)), ENTRIES_PER_TRANSACTION)
-            for start in pieces:
-                some = part.differing[start : start + ENTRIES_PER_TRANSACTION]
-                if not await _write(run, some, part.upto if start == pieces[-1] else some[-1][0]):
-                    break
-                await _forget_erased(run)
+            try:
+                async with open_snapshot() as snapshot:
+                    await _write_parts(run, snapshot)
+            except OperationFailure as error:
+                if not is_gone(error):
+                    raise
         # As if all were written when its cohort is gone and took the run along.
         run = await Run.get(run.id) or run.model_copy(update={"pending": False})
     return run
+
+
+async def _write_parts(run: Run, snapshot: Snapshot) -> None:
+    """Write part after part as they are in a snapshot, until all is written or somebody else was quicker."""
+    later = await _before_later_changes(run, snapshot)
+    while _written(run).after != BEHIND_EVERY_ID:
+        part = await _compare(run, later, snapshot)
+        pieces = range(0, max(1, len(part.differing)), ENTRIES_PER_TRANSACTION)
+        for start in pieces:
+            some = part.differing[start : start + ENTRIES_PER_TRANSACTION]
+            if not await _write(run, some, part.upto if start == pieces[-1] else some[-1][0]):
+                return
+            await _forget_erased(run)
 
 
 async def write_left_behind() -> int:
@@ -114,15 +128,15 @@ def _written(run: Run) -> Written:
     return run.written or Written()
 
 
-async def _compare(run: Run) -> _Part:
+async def _compare(run: Run, later: Mapping[str, bool], snapshot: Snapshot) -> _Part:
     """The next part of a difference, in the order of the profiles."""
     after = _written(run).after
-    async with open_snapshot() as snapshot:
-        before = await _members(run.cohort, run.previous, after, snapshot)
-        now = await _members(run.cohort, run.generation, after, snapshot)
-        upto = min([ids[-1] for ids in (before, now) if len(ids) == ROWS_AT_ONCE], default=BEHIND_EVERY_ID)
-        then = {profile for profile in now if profile <= upto}
-        for profile, was_member in (await _before_later_changes(run, after, upto, snapshot)).items():
+    before = await _members(run.cohort, run.previous, after, snapshot)
+    now = await _members(run.cohort, run.generation, after, snapshot)
+    upto = min([ids[-1] for ids in (before, now) if len(ids) == ROWS_AT_ONCE], default=BEHIND_EVERY_ID)
+    then = {profile for profile in now if profile <= upto}
+    for profile, was_member in later.items():
+        if after < profile <= upto:
             (then.add if was_member else then.discard)(profile)
     shown = {profile for profile in before if profile <= upto}
     return _Part([(profile, profile in then) for profile in sorted(shown ^ then)], upto)
@@ -141,21 +155,24 @@ async def _members(cohort_id: str, number: int | None, after: str, snapshot: Sna
     return [row["_id"][len(prefix) :] for row in found]
 
 
-async def _before_later_changes(run: Run, after: str, upto: str, snapshot: Snapshot) -> dict[str, bool]:
+async def _before_later_changes(run: Run, snapshot: Snapshot) -> dict[str, bool]:
     """Who was a member at the switch, as their first change since tells: whoever left was one, whoever entered not."""
+    query = {"cohort": run.cohort, "at": {"$gte": run.at}, "generation": run.generation, "run": None}
     later = Change.get_motor_collection().find(
-        {"cohort": run.cohort, "profile": between(after, upto), "generation": run.generation, "run": None},
+        query,
         {"_id": 0, "profile": 1, "change": 1},
         session=snapshot.session,
         batch_size=ROWS_AT_ONCE,
+        hint="cohort_at",
     )
     first: dict[str, bool] = {}
-    async for change in later.sort([("profile", 1), ("at", 1)]):
+    async for change in later.sort([("at", 1), ("_id", 1)]):
         first.setdefault(str(change["profile"]), change["change"] == "left")
     return first
 
 
 def between(after: str, upto: str) -> dict[str, ObjectId]:
+    """The condition for profiles behind one and up to another, both in hexadecimal."""
     bounds = {"$lte": ObjectId(LAST_ID if upto == BEHIND_EVERY_ID else upto)}
     return {"$gt": ObjectId(after), **bounds} if after else bounds
 
@@ -164,7 +181,9 @@ async def _write(run: Run, some: Sequence[Differing], upto: str) -> bool:
     """Write these entries, and that everything up to `upto` is written. False when somebody else was quicker."""
     before = _written(run)
     entered = sum(is_member for _, is_member in some)
-    written = Written(after=upto, entered=before.entered + entered, left=before.left + len(some) - entered)
+    written = Written(
+        since=before.after, after=upto, entered=before.entered + entered, left=before.left + len(some) - entered
+    )
 
     async def commit(session: AsyncIOMotorClientSession) -> bool:
         # Nobody deletes rows of the two generations as long as `pending` stands, so what was compared was whole.
@@ -214,12 +233,12 @@ async def _forget_erased(run: Run) -> None:
     An erasure that began before that transaction ended has not seen its entries: if the profile is gone by now, its
     name goes here; if it goes later, the watcher sees both.
     """
-    after = _written(run).after
-    if not after:
+    written = _written(run)
+    if not written.after:
         return
-    query = {"cohort": run.cohort, "profile": between("", after), "at": run.at, "run": run.id}
-    last = Change.get_motor_collection().find(query, {"_id": 0, "profile": 1}).sort("profile", -1)
-    ids = {change["profile"] for change in await last.limit(ENTRIES_PER_TRANSACTION).to_list(None)}
+    query = {"cohort": run.cohort, "profile": between(written.since, written.after), "at": run.at, "run": run.id}
+    last = Change.get_motor_collection().find(query, {"_id": 0, "profile": 1}, hint=BY_PROFILE)
+    ids = {change["profile"] async for change in last}
     existing = Profile.get_motor_collection().find({"_id": {"$in": list(ids)}}, {"_id": 1})
     if erased := ids - {profile["_id"] async for profile in existing}:
         await forget(erased)

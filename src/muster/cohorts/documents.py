@@ -227,8 +227,12 @@ class Change(Document):
 
 
 class Written(BaseModel):
-    """How far a run's difference stands in `changes`: up to which profile, and how many entries of either kind."""
+    """How far a run's difference stands in `changes`: up to which profile, and how many entries of either kind.
 
+    The last transaction wrote those behind `since`.
+    """
+
+    since: str = ""
     after: str = ""
     entered: int = 0
     left: int = 0

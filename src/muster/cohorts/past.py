@@ -5,9 +5,9 @@ from datetime import datetime
 
 from bson import ObjectId
 
-from muster.api.paging import decode_cursor, object_id, page_of
+from muster.api.paging import decode_cursor, encode_cursor, object_id
 from muster.cohorts import members
-from muster.cohorts.changes import cause_of
+from muster.cohorts.changes import BEHIND_EVERY_ID, BY_PROFILE, cause_of
 from muster.cohorts.documents import Change
 from muster.cohorts.schemas import MemberOut
 from muster.cohorts.service import cohort_of
@@ -20,7 +20,8 @@ async def page(
 ) -> tuple[list[MemberOut], str | None]:
     """A page of the members of a moment, in the order of their profiles. A moment to come is the present one.
 
-    Names and addresses are those of today; whoever was erased since is left out. The cursor keeps the moment.
+    Names and addresses are those of today; whoever was erased since is left out. The cursor keeps the moment. A page
+    may be short, or empty, while there is another: where most members of now were none then, it ends in between.
     """
     await cohort_of(owner, cohort_id)
     after = ""
@@ -30,10 +31,13 @@ async def page(
     async with open_snapshot() as snapshot:
         at = min(at, snapshot.now)
         base = await base_of(cohort_id, at, snapshot)
-        found = [] if base is None else await members_at(base, at, after, limit + 1, snapshot)
-        items, next_cursor = page_of(found, limit, lambda last: (at, last[0]))
-        rows = [] if base is None else await _entered(base, at, items, snapshot)
-    return await members.shown(rows), next_cursor
+        if base is None:
+            return [], None
+        found, after = await members_at(base, at, after, limit + 1, snapshot)
+        if len(found) > limit:
+            after = found[limit - 1][0]
+        rows = await _entered(base, at, found[:limit], snapshot)
+    return await members.shown(rows), None if after == BEHIND_EVERY_ID else encode_cursor((at, after))
 
 
 async def _entered(base: Base, at: datetime, items: Sequence[tuple[str, Row | None]], snapshot: Snapshot) -> list[Row]:
@@ -43,7 +47,7 @@ async def _entered(base: Base, at: datetime, items: Sequence[tuple[str, Row | No
     if gone:
         query = {"cohort": base.cohort_id, "profile": {"$in": gone}, "at": {"$lte": at}, "change": "entered"}
         shown = {"_id": 0, "profile": 1, "at": 1, "cause": 1}
-        entries = Change.get_motor_collection().find(query, shown, session=snapshot.session)
+        entries = Change.get_motor_collection().find(query, shown, session=snapshot.session, hint=BY_PROFILE)
         async for entry in entries.sort([("profile", 1), ("at", 1)]):
             last[str(entry["profile"])] = {**entry, "entered_at": entry["at"]}
     rows: list[Row] = []

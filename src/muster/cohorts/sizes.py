@@ -40,7 +40,7 @@ async def sizes(owner: str, cohort_id: str, *, since: datetime | None, until: da
         if parts is None or len(parts) > points:
             interval = max(MILLISECOND, MILLISECOND * ceil((until - since) / points / MILLISECOND))
             parts = await history.intervals(interval)
-        before = await _size_at(cohort_id, since, snapshot)
+        before = await history.size_before(parts)
     size, items = before, list[PointOut]()
     for part in parts:
         size = part.size_after(size)
@@ -105,6 +105,14 @@ class _History:
             placed.setdefault((run.at - first) // interval, []).append(run)
         return _parts(await _counted(self._changes, place, self.snapshot), placed)
 
+    async def size_before(self, parts: Iterable[_Part]) -> int:
+        """The size at `since`: what the first run found, or was there at `until`, less what came and went before."""
+        if not self.runs:
+            end = await _size_at(self.cohort_id, self.until, self.snapshot)
+            return end - sum(net for part in parts for net in part.live.values())
+        end, switch = self.runs[0].count_before or 0, self.runs[0].generation or 0
+        return end - sum(net for part in parts for number, net in part.live.items() if number < switch)
+
 
 async def _beginning(cohort: Cohort, snapshot: Snapshot) -> datetime:
     """Before anything happened. `created_at` alone would not do: it is by the clock of the API's host."""
@@ -121,16 +129,21 @@ async def _runs(cohort_id: str, since: datetime, until: datetime, snapshot: Snap
     return await Run.find(query, session=snapshot.session).sort("at").to_list()
 
 
-async def _counted(query: Stored, place: Any, snapshot: Snapshot) -> list[Stored]:
-    """The changes without a run, counted by place and generation; the index holds all that this asks for."""
+def counting(query: Stored, place: Any) -> list[dict[str, Any]]:
+    """The pipeline that counts the changes without a run by place and generation; the index holds all that it asks."""
     group: dict[str, Any] = {
         "_id": {"place": place, "generation": "$generation", "live": {"$eq": [{"$ifNull": ["$run", None]}, None]}},
         "entered": {"$sum": {"$cond": [{"$eq": ["$change", "entered"]}, 1, 0]}},
         "all": {"$sum": 1},
         "last": {"$max": "$at"},
     }
-    pipeline: list[dict[str, Any]] = [{"$match": query}, {"$group": group}, {"$match": {"_id.live": True}}]
-    found = Change.get_motor_collection().aggregate(pipeline, session=snapshot.session, allowDiskUse=True)
+    return [{"$match": query}, {"$group": group}, {"$match": {"_id.live": True}}]
+
+
+async def _counted(query: Stored, place: Any, snapshot: Snapshot) -> list[Stored]:
+    found = Change.get_motor_collection().aggregate(
+        counting(query, place), session=snapshot.session, allowDiskUse=True, hint="cohort_at"
+    )
     return await found.to_list(None)
 
 
@@ -140,10 +153,9 @@ def _parts(counted: Iterable[Stored], runs: Mapping[Any, Sequence[Run]]) -> list
     for group in counted:
         part = parts.setdefault(group["_id"]["place"], _Part(group["last"]))
         part.last = max(part.last, group["last"])
-        left = group["all"] - group["entered"]
         part.entered += group["entered"]
-        part.left += left
-        part.live[group["_id"]["generation"]] = group["entered"] - left
+        part.left += group["all"] - group["entered"]
+        part.live[group["_id"]["generation"]] = _net(group)
     for place, placed in runs.items():
         part = parts.setdefault(place, _Part(placed[-1].at))
         part.last, part.run = max(part.last, placed[-1].at), placed[-1]
@@ -165,5 +177,10 @@ async def _size_at(cohort_id: str, at: datetime, snapshot: Snapshot) -> int:
     else:
         cohort = await Cohort.find_one({"_id": cohort_id}, session=snapshot.session)
         size = cohort.member_count if cohort else 0
-    net: int = sum(2 * group["entered"] - group["all"] for group in await _counted(later, None, snapshot))
-    return size - net
+    return size - sum(_net(group) for group in await _counted(later, None, snapshot))
+
+
+def _net(group: Stored) -> int:
+    """How many more entered than left."""
+    entered, everybody = int(group["entered"]), int(group["all"])
+    return 2 * entered - everybody

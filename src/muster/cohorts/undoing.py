@@ -12,12 +12,13 @@ from typing import Any
 
 from bson import ObjectId
 
-from muster.cohorts.changes import BEHIND_EVERY_ID, between
+from muster.cohorts.changes import BEHIND_EVERY_ID, BY_PROFILE, between
 from muster.cohorts.documents import Change, Cohort, Membership, Run, RunState, generation_id
 from muster.cohorts.snapshot import Snapshot
 
 ROWS_AT_ONCE = 1_000
 CHANGES_AT_ONCE = 10_000
+MOST_LOOKS = 50  # at rows and changes, for one page
 
 Row = Mapping[str, Any]
 
@@ -54,20 +55,24 @@ async def base_of(cohort_id: str, at: datetime, snapshot: Snapshot) -> Base | No
 async def profiles_at(cohort_id: str, at: datetime, snapshot: Snapshot) -> AsyncIterator[list[ObjectId]]:
     """The ids of all who were members, in batches, in their order; nobody before there were members."""
     base = await base_of(cohort_id, at, snapshot)
-    after = ""
-    while base is not None and (found := await members_at(base, at, after, ROWS_AT_ONCE, snapshot)):
+    after = "" if base is not None else BEHIND_EVERY_ID
+    while base is not None and after != BEHIND_EVERY_ID:
+        found, after = await members_at(base, at, after, ROWS_AT_ONCE, snapshot)
         yield [ObjectId(profile) for profile, _ in found]
-        after = found[-1][0]
 
 
 async def members_at(
     base: Base, at: datetime, after: str, limit: int, snapshot: Snapshot
-) -> list[tuple[str, Row | None]]:
-    """The next profiles that were members, in hexadecimal, each with its row if it still, or again, has one."""
+) -> tuple[list[tuple[str, Row | None]], str]:
+    """The next profiles that were members, in hexadecimal, each with its row if it still, or again, has one.
+
+    At least `limit` of them if there are so many, unless MOST_LOOKS come first; and behind which profile to go on.
+    """
     found: list[tuple[str, Row | None]] = []
-    while len(found) < limit and after != BEHIND_EVERY_ID:
-        rows = await _rows(base, after, snapshot)
-        upto = max(rows) if len(rows) == ROWS_AT_ONCE else BEHIND_EVERY_ID
+    at_once = min(limit, ROWS_AT_ONCE)
+    for _ in range(MOST_LOOKS):
+        rows = await _rows(base, after, at_once, snapshot)
+        upto = max(rows) if len(rows) == at_once else BEHIND_EVERY_ID
         undone, upto = await _first_changes(base, at, after, upto, snapshot)
         then: dict[str, Row | None] = {profile: row for profile, row in rows.items() if profile <= upto}
         for profile, was_member in undone.items():
@@ -77,17 +82,20 @@ async def members_at(
                 then.pop(profile, None)
         found += sorted(then.items())
         after = upto
-    return found[:limit]
+        if len(found) >= limit or after == BEHIND_EVERY_ID:
+            break
+        at_once = min(2 * at_once, ROWS_AT_ONCE)  # most of those of now were no members then
+    return found, after
 
 
-async def _rows(base: Base, after: str, snapshot: Snapshot) -> dict[str, Row]:
+async def _rows(base: Base, after: str, limit: int, snapshot: Snapshot) -> dict[str, Row]:
     prefix = generation_id(base.cohort_id, base.number) + "|"
     rows = Membership.get_motor_collection().find(
         {"_id": {"$gt": prefix + after, "$lt": prefix + BEHIND_EVERY_ID}, "in": True},
         {"profile": 1, "entered_at": 1, "cause": 1},
         session=snapshot.session,
     )
-    return {str(row["profile"]): row for row in await rows.sort("_id", 1).limit(ROWS_AT_ONCE).to_list(None)}
+    return {str(row["profile"]): row for row in await rows.sort("_id", 1).limit(limit).to_list(None)}
 
 
 async def _first_changes(
@@ -96,7 +104,11 @@ async def _first_changes(
     """Whether profiles were members, as their first change since tells; and up to which profile that is complete."""
     query = {**base.changes_after(at), "profile": between(after, upto)}
     changes = Change.get_motor_collection().find(
-        query, {"_id": 0, "profile": 1, "change": 1}, session=snapshot.session, batch_size=CHANGES_AT_ONCE
+        query,
+        {"_id": 0, "profile": 1, "change": 1},
+        session=snapshot.session,
+        batch_size=CHANGES_AT_ONCE,
+        hint=BY_PROFILE,
     )
     found = await changes.sort([("profile", 1), ("at", 1)]).limit(CHANGES_AT_ONCE).to_list(None)
     first: dict[str, bool] = {}

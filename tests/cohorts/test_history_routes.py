@@ -7,8 +7,10 @@ from typing import Any
 
 import httpx
 import pytest
+from bson import ObjectId, Timestamp
 
 from muster.cohorts import evaluation
+from muster.cohorts.changes import entry
 from muster.cohorts.documents import Change
 from muster.cohorts.sizes import counting
 from muster.resources import Resources
@@ -77,6 +79,22 @@ async def test_changes_are_listed_in_either_order_and_filtered(api: httpx.AsyncC
     assert await names(**{"from": newest[-1]["at"], "to": newest[-2]["at"]}) == ["P0", "P5"]
     assert await names(**{"from": newest[0]["at"], "change": "left"}) == ["P1", "P2", "P3"]
     assert await names(**{"from": newest[0]["at"], "run": run, "pii_id": "P2"}) == ["P2"]
+
+
+async def test_changes_page_to_the_end_of_a_long_history(client: httpx.AsyncClient) -> None:
+    """Most of them of the same moment, as those of a run are."""
+    cohort = (await create(client, kind="static", rule=None, members=[]))["id"]
+    moments = [datetime(2026, 1, day, tzinfo=UTC) for day in (1, 2, 2, 2, 3)]
+    made = [
+        entry(cohort, 1, ObjectId(), f"P{n}", entered=True, cause="record", at=moments[n % 5], as_of=Timestamp(1, 1))
+        for n in range(1_500)
+    ]
+    await Change.get_motor_collection().insert_many(made)
+    path = f"/v1/cohorts/{cohort}/changes"
+    oldest = await items(client, path, order="oldest", limit=70)
+    assert [one["at"] for one in oldest] == sorted(one["at"] for one in oldest)
+    assert sorted(one["pii_id"] for one in oldest) == sorted(one["pii_id"] for one in made)
+    assert await items(client, path, limit=1_000) == oldest[::-1]
 
 
 async def test_an_erased_profile_is_in_no_list_and_still_counts(api: httpx.AsyncClient) -> None:

@@ -3,5 +3,10 @@
 import pytest
 
 pytest.register_assert_rewrite(
-    "tests.faults.recount", "tests.faults.scene", "tests.faults.traffic", "tests.faults.worlds"
+    "tests.faults.faults",
+    "tests.faults.recount",
+    "tests.faults.rounds",
+    "tests.faults.scene",
+    "tests.faults.traffic",
+    "tests.faults.worlds",
 )

@@ -20,6 +20,7 @@ Database = AsyncDatabase[dict[str, Any]]
 Profiles = Mapping[str, Mapping[str, Any]]
 
 FIELDS = registry_file.read(bundled("rules") / "fields.yaml")
+SELECTION = 10_000  # milliseconds that a request may wait for a mongod that is starting again
 TICKS = timedelta(seconds=30)  # in which time is let pass at least once; every 10 s, on an idle machine
 
 
@@ -28,7 +29,9 @@ async def database_of(folder: Path) -> AsyncIterator[Database]:
     """The database behind a running `muster up`."""
     uri = with_running_servers(Settings(data_dir=folder)).mongodb_uri
     assert uri is not None, "it runs"
-    client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(uri.get_secret_value(), tz_aware=True)
+    client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(
+        uri.get_secret_value(), tz_aware=True, serverSelectionTimeoutMS=SELECTION
+    )
     async with client:
         yield client[Settings().mongodb_database]
 
@@ -39,17 +42,19 @@ async def profiles_of(database: Database) -> dict[str, dict[str, Any]]:
 
 
 async def differences(up: Up, profiles: Profiles) -> list[str]:
-    """Every cohort, as REST shows it, that is not what the oracle says; those being evaluated are left out.
+    """Every cohort, as REST shows it, that is not ready, or not what the oracle says.
 
     A rule over `$now` is right about a profile when it was at some moment since time was last let pass.
     """
     counted: list[Counted[str]] = []
     async with up.api() as api:
-        for listed in await cohorts_of(api):
-            if listed["state"] != "evaluating":
-                cohort, members = await shown(api, listed["id"])
-                rule = cohort["rule"]["text"] if cohort["kind"] == "dynamic" else None
-                counted.append(Counted(cohort["id"], rule, members, cohort["member_count"]))
+        listed = await cohorts_of(api)
+        if unready := [f"{cohort['id']} is {cohort['state']}" for cohort in listed if cohort["state"] != "ready"]:
+            return unready
+        for each in listed:
+            cohort, members = await shown(api, each["id"])
+            rule = cohort["rule"]["text"] if cohort["kind"] == "dynamic" else None
+            counted.append(Counted(cohort["id"], rule, members, cohort["member_count"]))
     recount: Recount[str] = Recount(FIELDS)
     recount.take(profiles)
     now = datetime.now(UTC)

@@ -2,7 +2,8 @@
 
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -13,11 +14,13 @@ from bson import ObjectId
 from tests.embedded.running_muster import Up
 from tests.faults import worlds
 from tests.faults.kills import PATIENCE
-from tests.faults.recount import Profiles, broken_histories, cohorts_of, database_of, differences, profiles_of, shown
+from tests.faults.recount import Profiles, broken_histories, database_of, differences, profiles_of, shown
 from tests.faults.traffic import (
     COMPANIES,
+    FOLLOWING,
     LONG,
     NDJSON,
+    NESTED,
     PRIVATE_EACH,
     STEADY,
     WRITERS,
@@ -26,9 +29,11 @@ from tests.faults.traffic import (
     Writer,
     company,
 )
+from tests.faults.witness import Witness
 from tests.faults.worlds import Private
 from tests.waiting import until
 
+WATCHERS_LEASE = "watcher:0"  # and the id of what it keeps about itself
 BY_HAND = 12  # profiles that go in and out of the static cohort, and as many that are in it from the start
 WRITES = 60  # acknowledged before and after each fault
 
@@ -44,6 +49,9 @@ class Scene:
     editor: Editor
     steady: Mapping[str, str]  # cohort → rule
     given: Mapping[str, ObjectId]  # whom the static cohort was given, and as which profile
+    histories_lost: int = 0  # each is answered by evaluating everything
+    was_dropped: bool = False  # the collection of profiles, once
+    witness: Witness = field(default_factory=Witness)
     marks: "itertools.count[int]" = field(default_factory=itertools.count)
 
     async def mark(self) -> None:
@@ -63,6 +71,29 @@ class Scene:
         async with httpx.AsyncClient(timeout=PATIENCE) as client:
             await until(written, seconds=PATIENCE)
             await until(seen, seconds=PATIENCE)
+
+    @asynccontextmanager
+    async def paused(self) -> AsyncIterator[None]:
+        """Nobody writes, and nothing is under way, for as long as the block lasts."""
+        self.api.going.clear()
+
+        async def at_rest() -> bool:
+            return self.api.busy == 0
+
+        try:
+            await until(at_rest, seconds=PATIENCE)
+            yield
+        finally:
+            self.api.going.set()
+
+    async def begin_with_nobody(self) -> None:
+        """All profiles are gone: write the first ones again. Whoever was a member of anything is nobody now."""
+        for own in itertools.chain.from_iterable(writer.private for writer in self.writers):
+            own.worlds = {None}
+        self.given = {}
+        self.editor.by_hand.update(dict.fromkeys(self.editor.by_hand, False))
+        async with self.up.api() as client:
+            await import_the_first(client, [*self.editor.by_hand], self.random)
 
     async def progress(self) -> None:
         """Wait until so many more requests are acknowledged."""
@@ -86,16 +117,17 @@ async def arrange(up: Up, random: Random) -> Scene:
             return str(answer.json()["id"])
 
         steady = {await make(name=name, kind="dynamic", rule=rule): rule for name, rule in STEADY.items()}
-        edited = await make(name="edited", kind="dynamic", rule="lead.score < 20")
-        long = await make(name="long", kind="dynamic", rule=LONG[0])
         by_hand: dict[str, bool | None] = {f"hand-{number}": False for number in range(BY_HAND)}
         given = [f"shared-{number}" for number in range(BY_HAND)]
-        lines: list[dict[str, Any]] = [{"pii_id": pii_id, "lead": {"score": 1}} for pii_id in [*by_hand, *given]]
-        lines += [company(number, random) for number in range(COMPANIES)]
-        body = "\n".join(map(json.dumps, lines))
-        imported = await client.post("/v1/profiles/import", content=body, headers=NDJSON, timeout=120)
-        assert imported.json()["failed_count"] == 0, imported.text
         static = await make(name="static", kind="static")
+        named = (*list(steady)[:2], static)
+        steady |= {
+            await make(name=name, kind="dynamic", rule=rule.format(*named)): rule for name, rule in NESTED.items()
+        }
+        edited = await make(name="edited", kind="dynamic", rule="lead.score < 20")
+        await make(name="following", kind="dynamic", rule=FOLLOWING.format(edited))
+        long = await make(name="long", kind="dynamic", rule=LONG[0])
+        await import_the_first(client, [*by_hand, *given], random)
         added = await client.post(f"/v1/cohorts/{static}/members", json={"members": given})
         assert added.json()["added"] == len(given), added.text
     async with database_of(up.folder) as database:
@@ -110,14 +142,13 @@ async def arrange(up: Up, random: Random) -> Scene:
     return scene
 
 
-async def nobody_is_being_evaluated(scene: Scene) -> None:
-    """What a dead process had begun is found and done by another; no cohort stays `evaluating`."""
-    async with scene.up.api() as api:
-
-        async def all_ready() -> bool:
-            return {cohort["state"] for cohort in await cohorts_of(api)} == {"ready"}
-
-        await until(all_ready, seconds=PATIENCE)
+async def import_the_first(client: httpx.AsyncClient, people: list[str], random: Random) -> None:
+    """Some people, and so many companies that the API leaves to workers what Python decides of them."""
+    lines: list[dict[str, Any]] = [{"pii_id": pii_id, "lead": {"score": 1}} for pii_id in people]
+    lines += [company(number, random) for number in range(COMPANIES)]
+    body = "\n".join(map(json.dumps, lines))
+    imported = await client.post("/v1/profiles/import", content=body, headers=NDJSON, timeout=PATIENCE)
+    assert imported.json()["failed_count"] == 0, imported.text
 
 
 async def everything_is_right(scene: Scene) -> None:
@@ -131,9 +162,10 @@ async def everything_is_right(scene: Scene) -> None:
             own.worlds = {found}
         assert await differences(scene.up, profiles) == []
         assert await broken_histories(database, [*scene.steady, scene.editor.static]) == []
-        watched = await database["watch_states"].find_one({})
+        watched = await database["watch_states"].find_one({"_id": WATCHERS_LEASE})
         assert watched is not None
-        assert watched["full_evaluations"] == 1, f"only the first start knows no position: {watched}"
+        assert watched["full_evaluations"] == 1 + scene.histories_lost, f"only who lost their history do: {watched}"
+    assert scene.witness.complaints == []
     assert await static_members(scene) == expected_static_members(scene, profiles)
 
 

@@ -42,7 +42,15 @@ STEADY: Mapping[str, str] = {
     "pattern": 'contact.email =~~ "(an|na)+@"',
     "any": "$any([tag.length > 3 for tag in lead.tags])",
     "time": '$now - lead.last_activity_at > t"P30D"',
+    "times": 'lead.last_activity_at < $now - t"P30D" and lead.last_activity_at > $now - t"PT719H"',
+    "day": 'lead.last_activity_at > $today - t"P30D" or lead.score > 90',
+    "function": '$fuzzy(contact.name, "Anna") > 60 and $email_domain(contact.email) == "x.org"',
     "mark": 'lead.source == "mark"',
+}
+# The same, over cohorts: the first two of these are steady ones, the third is static.
+NESTED: Mapping[str, str] = {
+    "nested": '$in_cohort("{0}") and not $in_cohort("{1}")',
+    "deep": '$in_cohort("{1}") or $in_cohort("{2}") and lead.score > 20',
 }
 EDITED = (
     "lead.score < 20",
@@ -50,6 +58,7 @@ EDITED = (
     "customer.lifetime_value * 1.1 > lead.score * 9.7",
     'contact.country != "DE" and not ("vip" in lead.tags)',
 )
+FOLLOWING = '$in_cohort("{0}") and lead.status != "lost"'  # evaluated anew by workers when what it names is edited
 LONG = ("company.funding_raised_usd % 3 == 0", "company.funding_raised_usd / 7 > 1000")  # workers evaluate these
 
 
@@ -61,6 +70,11 @@ class Api:
     token: str
     acknowledged: int = 0
     unanswered: int = 0
+    going: asyncio.Event = field(default_factory=asyncio.Event)  # cleared: nobody begins anything
+    busy: int = 0  # who is at something
+
+    def __post_init__(self) -> None:
+        self.going.set()
 
     async def send(self, client: httpx.AsyncClient, method: str, path: str, **request: Any) -> httpx.Response | None:
         """The answer; None where there was none, or 503. Anything else that is a failure of ours fails the test."""
@@ -111,7 +125,7 @@ class Writer:
         if answer is None:
             own.unanswered(what, expected)
         else:
-            rev = answer.json()["rev"] if answer.status_code in {200, 201} else None
+            rev = answer.json().get("rev") if answer.status_code in {200, 201} else None
             own.answered(what, expected, answer.status_code, rev)
 
     async def _write_shared(self, client: httpx.AsyncClient, pii_id: str) -> None:
@@ -239,12 +253,15 @@ def company(number: int, random: Random) -> dict[str, Any]:
 @asynccontextmanager
 async def traffic(writers: list[Writer], editor: Editor) -> AsyncIterator[None]:
     """Everybody writes for as long as the block lasts; at its end what is under way is still answered."""
-    stopping = asyncio.Event()
+    api, stopping = editor.api, asyncio.Event()
 
     async def repeat(act: Callable[[httpx.AsyncClient], Awaitable[None]], rest: float) -> None:
         async with httpx.AsyncClient(timeout=PATIENCE) as client:
             while not stopping.is_set():
+                await api.going.wait()
+                api.busy += 1
                 await act(client)
+                api.busy -= 1
                 await asyncio.sleep(rest)  # leaves the services their share of the processors
 
     async with asyncio.TaskGroup() as tasks:

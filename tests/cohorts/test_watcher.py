@@ -11,11 +11,13 @@ import pytest
 from pymongo.errors import OperationFailure
 
 from muster.cohorts import by_hand, evaluation, service, watcher
+from muster.cohorts.decisions import Decisions
 from muster.cohorts.documents import Change, Cohort, Membership, WatchState
 from muster.cohorts.live_rules import LiveRule
 from muster.cohorts.reconciliation import differing
 from muster.cohorts.schemas import CohortIn, CohortPatch
 from muster.cohorts.snapshot import Snapshot
+from muster.cohorts.writes import RulesMoved
 from muster.jobs import leases
 from muster.jobs.documents import Lease
 from muster.records.documents import Profile
@@ -235,6 +237,29 @@ async def test_a_watcher_whose_lease_was_taken_commits_nothing(workspace: Worksp
         await asyncio.wait_for(following, 20)
     assert await workspace.members(cohort) == set()
     await Lease.get_motor_collection().delete_many({})
+
+
+async def test_rules_that_move_beside_every_large_batch_hold_up_nobody(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when somebody edits cohorts all the time: what takes long is in vain."""
+    cohort = await workspace.cohort("lead.score > 50")
+    async with watching():
+        await until(_evaluated(1))
+    await workspace.put(**{f"p{number}": {"lead": {"score": 80.0}} for number in range(40)})
+    write, sizes = watcher.write, list[int]()
+
+    async def write_little(decisions: Decisions, session: Any) -> None:
+        sizes.append(len(decisions))
+        if len(decisions) > 5:
+            raise RulesMoved
+        await write(decisions, session)
+
+    monkeypatch.setattr(watcher, "write", write_little)
+    async with watching():
+        await until(lambda: _is(workspace, cohort, {f"p{number}" for number in range(40)}))
+    assert sizes[:4] == [40, 20, 10, 5]
+    assert await changes_of(cohort) == [("entered", "record")] * 40
 
 
 async def test_a_watcher_that_slept_as_it_saved_its_position_puts_none_over_a_later_one(

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import structlog
@@ -36,7 +37,9 @@ from muster.records.documents import Profile
 
 TICK_SECONDS = 10.0
 LOOK_AT_TICK_EVERY = 0.05  # seconds, while one is under way
-EVENTS_PER_BATCH = 1_000
+EVENTS_PER_BATCH = 1_000  # at the most, on a machine that keeps up
+FEWEST_PER_BATCH = 50
+SLOW, QUICK = LEASE_TTL.total_seconds() / 5, 0.5  # seconds that this may, and should, take
 ROWS_AT_ONCE = 50_000
 WRITES_PER_TRANSACTION = 2_000
 PROFILES_PER_RECONCILED_BATCH = 10_000  # one comparison of the whole per batch, so not too few
@@ -80,6 +83,7 @@ class Watcher:
     _clock: Clock = field(default_factory=Clock)
     _tick: "Tick | None" = None
     _ticked_at: float = 0.0  # when the last tick began
+    _at_once: int = EVENTS_PER_BATCH
     _events: int = 0
     _lag_ms: float = 0.0
 
@@ -128,7 +132,7 @@ class Watcher:
 
     async def _apply_for_ever(self, stream: Stream) -> None:
         while True:
-            events = await stream.events(EVENTS_PER_BATCH, wait=self._until_something_is_due())
+            events = await stream.events(self._at_once, wait=self._until_something_is_due())
             if events:
                 await self._apply(events)
             self._token = stream.token
@@ -157,21 +161,46 @@ class Watcher:
         pending_at: Callable[[Snapshot], Awaitable[dict[ObjectId, Pending]]],
         token: Mapping[str, Any] | None,
     ) -> None:
-        """Decide on what is pending at a snapshot and write it with the token; anew when rules moved meanwhile."""
+        """Decide on what is pending at a snapshot and write it with the token; anew when rules moved meanwhile.
+
+        Then by halves: what takes less time meets fewer moves, so that many edits do not hold up everything for ever.
+        """
+        done, limit = set[ObjectId](), None
         while True:
             await self._renew()
+            started, settled, size, is_last = time.monotonic(), False, 0, False
             try:
                 async with open_snapshot() as snapshot:
                     self.live = await read_live_rules(snapshot, self.live)
-                    pending = await pending_at(snapshot)
+                    left = {
+                        profile: work for profile, work in (await pending_at(snapshot)).items() if profile not in done
+                    }
+                    part = dict(islice(left.items(), limit))
+                    size, is_last = len(part), len(part) == len(left)
                     moment = Moment(self.live, snapshot.as_of, snapshot.now)
-                    await _forget_erased(pending)
-                    rows = await _rows(pending, self.live, snapshot.session)
-                    if await self._settle(pending, rows, moment, token):
-                        return
+                    await _forget_erased(part)
+                    rows = await _rows(part, self.live, snapshot.session)
+                    settled = await self._settle(part, rows, moment, token if is_last else self._token)
             except OperationFailure as error:
                 if not is_gone(error):
                     raise
+            self._pace(size, time.monotonic() - started, settled=settled)
+            if not settled:
+                limit = max(1, size // 2)
+            elif is_last:
+                return
+            else:
+                done |= part.keys()
+
+    def _pace(self, profiles: int, seconds: float, *, settled: bool) -> None:
+        """Take on less at once where that was too much, on a busy machine say, and more again where it was not.
+
+        A batch that lasted longer than the lease would be another watcher's to do again, and so on for ever.
+        """
+        if not settled or seconds > SLOW:
+            self._at_once = max(FEWEST_PER_BATCH, min(self._at_once, profiles) // 2)
+        elif seconds < QUICK:
+            self._at_once = min(2 * self._at_once, EVENTS_PER_BATCH)
 
     async def _pending(
         self, changed: Mapping[ObjectId, frozenset[str] | None], snapshot: Snapshot
@@ -215,7 +244,7 @@ class Watcher:
                     read_concern=ReadConcern("snapshot"),
                 )
             except RulesMoved:
-                self.live = LiveRules()
+                self.live = LiveRules(by_generation=self.live.by_generation)  # read anew which there are
                 return False
             self._saved_at = time.monotonic()
         self._token = token

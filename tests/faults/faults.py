@@ -22,7 +22,8 @@ from muster.records.documents import Profile
 from tests.embedded.running_muster import Up, environment
 from tests.faults.kills import PATIENCE, SERVICE_OF, kill, ready_again
 from tests.faults.recount import Database, database_of
-from tests.faults.scene import WATCHERS_LEASE, Scene
+from tests.faults.scene import Scene
+from tests.faults.witness import WATCHERS_LEASE
 from tests.waiting import until
 
 Fault = Callable[[Scene], Awaitable[float]]

@@ -10,17 +10,20 @@ from pymongo.errors import PyMongoError
 
 from tests.faults.recount import Database
 
+OF_THE_WATCHER = [{"$match": {"ns.coll": {"$in": ["leases", "watch_states"]}, "documentKey._id": "watcher:0"}}]
+WATCHERS_LEASE = "watcher:0"  # and the id of what its holder keeps about itself
+
 
 @dataclass
 class Witness:
-    """Reads the change stream of `watch_states` from the beginning; what it complains of is a sentence each.
+    """Reads every change of the lease and of the state under it; what it complains of is a sentence each.
 
-    Each following of the stream is a session of its own. So a session that writes again after another one did is a
-    watcher that slept, woke up, and wrote over its successor.
+    Whoever takes the lease names its own session once. A session that comes without one taking it is a watcher that
+    slept, woke up, and wrote over its successor.
     """
 
     complaints: list[str] = field(default_factory=list)
-    sessions: list[str] = field(default_factory=list)
+    _was_taken: bool = False
     _forgiven: list[str] = field(default_factory=list)
     _position: str = ""
     _events: int = 0
@@ -30,12 +33,15 @@ class Witness:
         self._forgiven.append(position["_data"])
 
     def see(self, event: dict[str, Any]) -> None:
-        """One change of a watcher's state."""
+        """One change of either."""
         changed = event.get("updateDescription", {}).get("updatedFields") or event.get("fullDocument") or {}
+        if event["ns"]["coll"] == "leases":
+            self._was_taken |= "fence" in changed
+            return
         if session := changed.get("session"):
-            if session in self.sessions:
-                self.complaints.append(f"the watcher of session {session} wrote after {self.sessions[-1]} had")
-            self.sessions.append(session)
+            if not self._was_taken:
+                self.complaints.append(f"session {session} wrote without taking the lease")
+            self._was_taken = False
         position = changed.get("token._data") or (changed.get("token") or {}).get("_data")
         if position is not None:
             if position < self._position and position not in self._forgiven:
@@ -55,7 +61,7 @@ async def witnessing(database: Database, witness: Witness) -> AsyncIterator[None
         after: Any = None
         while True:
             with suppress(PyMongoError):
-                async with await database["watch_states"].watch(resume_after=after) as stream:
+                async with await database.watch(OF_THE_WATCHER, resume_after=after) as stream:
                     async for event in stream:
                         after = stream.resume_token
                         witness.see(event)

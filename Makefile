@@ -3,7 +3,7 @@
 # make check  lint, format, types, import contracts
 # make fuzz   a hundred thousand rules that nobody would write: only RuleError, none slow (two minutes)
 # make differential  ten thousand random rules, a million rule × profile pairs: do all engines agree? (a minute or two)
-# make faults ROUNDS=5 SEED=7  kill everything, over and over, while profiles are written (a minute or two a round)
+# make faults ROUNDS=5 SEED=7  all that can fail does, while profiles are written (a few minutes a round)
 # make simulation SEED=1 CHANGES=1000000  follow a million changes and recount everything (a quarter of an hour)
 # make lock   resolve the pinned requirements anew          make wheel   build dist/*.whl
 
@@ -37,7 +37,7 @@ differential: .venv/.installed-dev
 	@$(bin)/python -m benchmarks.differential
 
 faults: .venv/.installed-dev
-	@FAULT_ROUNDS=$(or $(ROUNDS),3) FAULT_SEED=$(or $(SEED),2) $(bin)/pytest tests/faults --log-cli-level=INFO
+	@$(bin)/python -m benchmarks.faults --rounds $(or $(ROUNDS),3) --seed $(or $(SEED),1)
 
 simulation: .venv/.installed-dev
 	@$(bin)/python -m benchmarks.simulation --seed $(or $(SEED),1) --changes $(or $(CHANGES),1000000)

@@ -54,7 +54,7 @@ def table(ongoing: Rounds, rounds: int, seed: int, seconds: float) -> str:
         "acknowledged write is lost.",
         "",
         "From the end of a fault (of a kill: from the kill) until what was written then is applied, under traffic; and",
-        "until a recount of everything finds no difference, the time of the recount included. Seconds.",
+        "until the first recount of everything began that finds no difference, nobody writing by then. Seconds.",
         "",
         "| fault | times | applied, median | worst | right, median | worst |",
         "|---|---:|---:|---:|---:|---:|",

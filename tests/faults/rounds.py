@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 class Recovery:
     """How long it took from a fault's end until what was written then was applied, and until a recount found nothing.
 
-    Seconds; the second one includes the time that the recount itself took.
+    Seconds; the second one is when the first recount began that found no difference.
     """
 
     up_to_date: float
@@ -64,16 +64,20 @@ class Rounds:
             await ready_again(scene.up)
             await scene.mark()
             up_to_date = time.monotonic() - over
-        await until(self._is_right, seconds=PATIENCE)
-        recovery = Recovery(up_to_date, time.monotonic() - over)
+        recovery = Recovery(up_to_date, await until(self._right_since, seconds=PATIENCE) - over)
         log.info("%s: up to date after %.1f s, right after %.1f s", name, recovery.up_to_date, recovery.right)
         self.recoveries[name].append(recovery)
         await everything_is_right(scene)
 
-    async def _is_right(self) -> bool:
-        """Also what a dead process had begun is found and done by another; no cohort stays `evaluating`."""
+    async def _right_since(self) -> float | None:
+        """When a recount began, if it finds no difference.
+
+        Also what a dead process had begun is found and done by another then; no cohort stays `evaluating`.
+        """
+        began = time.monotonic()
         async with database_of(self.scene.up.folder) as database:
-            return not await differences(self.scene.up, await profiles_of(database))
+            found = await differences(self.scene.up, await profiles_of(database))
+        return None if found else began
 
     async def _end_of_the_supervisor(self, scene: Scene) -> float:
         """It takes everything along; the next one, on the same folder, finds everything, also on another port."""

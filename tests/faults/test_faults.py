@@ -9,7 +9,6 @@ from tests.faults.scene import no_rule_is_idle
 
 SEED = 2
 SLICE = (
-    "kill -9 of watcher",
     "kill -9 of mongod",
     "kill -9 of child of the worker",
     "the same beside a second watcher",

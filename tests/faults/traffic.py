@@ -49,7 +49,7 @@ STEADY: Mapping[str, str] = {
 }
 # The same, over cohorts: the first two of these are steady ones, the third is static.
 NESTED: Mapping[str, str] = {
-    "nested": '$in_cohort("{0}") and not $in_cohort("{1}")',
+    "nested": '$in_cohort("{1}") and not $in_cohort("{0}")',
     "deep": '$in_cohort("{1}") or $in_cohort("{2}") and lead.score > 20',
 }
 EDITED = (

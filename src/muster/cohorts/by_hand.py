@@ -1,12 +1,10 @@
 """The members of static cohorts, put in and taken out by hand."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from typing import TypeVar
 
 from motor.motor_asyncio import AsyncIOMotorClientSession as Session
-from pymongo.read_concern import ReadConcern
 
 from muster.cohorts import changes
 from muster.cohorts.documents import Cause, Change, Cohort, Kind, Membership, generation_id, row_id
@@ -20,11 +18,10 @@ from muster.jobs.working import Claimed
 from muster.records import rolls
 from muster.records.documents import Profile
 from muster.records.rolls import PER_PIECE, Roll
+from muster.transactions import in_transaction
 
 PREFIX, KIND = "MEM", "members"  # of jobs that edit members by hand
 MOST_AT_ONCE = 10_000  # more go to a worker, with progress, and can be cancelled
-
-T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -67,7 +64,9 @@ async def _by_hand(cohort: Cohort, pii_ids: Sequence[str], *, adding: bool) -> B
         return job
     total = ByHand()
     for start in range(0, len(wanted), PER_PIECE):
-        one = await _in_transaction(partial(_write, cohort, wanted[start : start + PER_PIECE], adding=adding))
+        one = await in_transaction(
+            Membership.get_motor_collection(), partial(_write, cohort, wanted[start : start + PER_PIECE], adding=adding)
+        )
         total.done += one.done
         total.already += one.already
         total.others += one.others
@@ -86,7 +85,9 @@ async def run_job(job_id: str) -> None:
         cohort = await _static(claimed.job.owner, arguments["cohort_id"])
         so_far = claimed.job.checkpoint or {"pieces": 0, "done": 0, "already": 0, "failed": 0}
         while so_far["pieces"] < roll.pieces:
-            so_far = await _in_transaction(partial(_write_piece, claimed, cohort, roll, so_far, adding=adding))
+            so_far = await in_transaction(
+                Membership.get_motor_collection(), partial(_write_piece, claimed, cohort, roll, so_far, adding=adding)
+            )
             await claimed.progress(min(so_far["pieces"] * PER_PIECE, roll.count), roll.count)
         counts = {"added": so_far["done"], "already": so_far["already"]} if adding else {"removed": so_far["done"]}
         claimed.result = {"cohort_id": cohort.id, **counts, "failed_count": so_far["failed"]}
@@ -109,12 +110,6 @@ async def _write_piece(
     failures = [{"pii_id": pii_id, "detail": detail} for pii_id in one.others]
     await claimed.checkpoint(after, failures=failures, session=session)
     return after
-
-
-async def _in_transaction(write: Callable[[Session], Awaitable[T]]) -> T:
-    async with await Membership.get_motor_collection().database.client.start_session() as session:
-        written: T = await session.with_transaction(write, read_concern=ReadConcern("snapshot"))
-    return written
 
 
 async def _write(cohort: Cohort, pii_ids: Sequence[str], session: Session, *, adding: bool) -> ByHand:

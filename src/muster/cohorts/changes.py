@@ -8,12 +8,12 @@ from typing import Any
 from bson import ObjectId, Timestamp
 from motor.motor_asyncio import AsyncIOMotorClientSession
 from pymongo.errors import OperationFailure
-from pymongo.read_concern import ReadConcern
 
 from muster.cohorts.documents import Cause, Change, Membership, Run, Written, generation_id
 from muster.cohorts.snapshot import Snapshot, is_gone, open_snapshot
 from muster.jobs.documents import FINISHED, Job
 from muster.records.documents import Profile
+from muster.transactions import in_transaction
 
 ROWS_AT_ONCE = 10_000
 ENTRIES_PER_TRANSACTION = 2_000  # more would hold more than a small server's cache can
@@ -198,8 +198,7 @@ async def _write(run: Run, some: Sequence[Differing], upto: str) -> bool:
             await Change.get_motor_collection().insert_many(await _entries(run, some, session), session=session)
         return True
 
-    async with await Run.get_motor_collection().database.client.start_session() as session:
-        stands: bool = await session.with_transaction(commit, read_concern=ReadConcern("snapshot"))
+    stands = await in_transaction(Run.get_motor_collection(), commit)
     if stands:
         run.written = written
     return stands

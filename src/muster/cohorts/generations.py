@@ -14,7 +14,6 @@ from typing import Any
 from beanie import Document
 from bson import ObjectId, Timestamp
 from motor.motor_asyncio import AsyncIOMotorClientSession
-from pymongo.read_concern import ReadConcern
 
 from muster.cohorts.documents import (
     Cause,
@@ -34,6 +33,7 @@ from muster.cohorts.documents import (
 from muster.cohorts.graph import dependents_of, inner_rules, reevaluate, saving, send_all
 from muster.cohorts.snapshot import raise_registry_version
 from muster.jobs.documents import Job
+from muster.transactions import in_transaction
 
 PURGE_SLICE = 5_000
 
@@ -166,8 +166,7 @@ async def put_in_place(
             jobs.extend(await reevaluate(await dependents_of([cohort.id], session), session))
         return record
 
-    async with await cohorts.database.client.start_session() as session:
-        record: Run | None = await session.with_transaction(switch, read_concern=ReadConcern("snapshot"))
+    record = await in_transaction(cohorts, switch)
     if record is not None:
         await raise_registry_version()
     await send_all(jobs)
@@ -208,8 +207,7 @@ async def give_up(
         if cohort is not None:
             await _record_end(cohort, run, error, cause=cause, state=state, session=session)
 
-    async with await cohorts.database.client.start_session() as session:
-        await session.with_transaction(end)
+    await in_transaction(cohorts, end)
     await raise_registry_version()
 
 

@@ -8,7 +8,6 @@ from graphlib import TopologicalSorter
 from typing import Any, TypeVar
 
 from motor.motor_asyncio import AsyncIOMotorClientSession
-from pymongo.read_concern import ReadConcern
 
 from muster.cohorts.documents import Cohort, Kind, State, StoredRule
 from muster.cohorts.snapshot import raise_registry_version
@@ -16,6 +15,7 @@ from muster.errors import Invalid, Problem
 from muster.jobs.documents import Job
 from muster.jobs.service import create_job, send
 from muster.rules import Registry, Rule, read_rule
+from muster.transactions import in_transaction
 
 PREFIX, KIND = "RUN", "evaluate"  # of jobs that evaluate a cohort
 
@@ -34,9 +34,7 @@ async def saving(change: Callable[[AsyncIOMotorClientSession], Awaitable[T]]) ->
         await raise_registry_version(session)
         return await change(session)
 
-    async with await Cohort.get_motor_collection().database.client.start_session() as session:
-        saved: T = await session.with_transaction(alone, read_concern=ReadConcern("snapshot"))
-    return saved
+    return await in_transaction(Cohort.get_motor_collection(), alone)
 
 
 async def inner_rules(

@@ -9,7 +9,6 @@ from typing import Any
 from motor.motor_asyncio import AsyncIOMotorClientSession
 from pymongo import ReturnDocument
 from pymongo.errors import OperationFailure
-from pymongo.read_concern import ReadConcern
 
 from muster.api.etags import stale
 from muster.api.numbering import next_number
@@ -43,6 +42,7 @@ from muster.records.documents import Profile
 from muster.records.rolls import Roll
 from muster.records.service import registry
 from muster.rules import Rule, RuleError, cohorts_in, read_rule
+from muster.transactions import in_transaction
 
 # Python decides this many candidates here, within the request; more go to a worker, so that the API stays quick.
 RESIDUAL_CANDIDATES_HERE = 20_000
@@ -265,8 +265,7 @@ async def evaluate_now(owner: str, cohort_id: str) -> Job:
         await cohorts.update_one({"_id": cohort_id}, {"$set": wanted}, session=session)
         return job
 
-    async with await Cohort.get_motor_collection().database.client.start_session() as session:
-        job = await session.with_transaction(ask, read_concern=ReadConcern("snapshot"))
+    job = await in_transaction(Cohort.get_motor_collection(), ask)
     if job is None:  # somebody else began one since, or it is static by now
         return await evaluate_now(owner, cohort_id)
     return await run_here_or_wait(job, here=await _is_quick(cohort, job.arguments))

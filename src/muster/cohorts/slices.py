@@ -24,6 +24,7 @@ from muster.cohorts.documents import RegistryVersion, WatchState
 from muster.cohorts.stream import moment_of
 from muster.jobs import leases
 from muster.jobs.documents import Lease
+from muster.transactions import in_transaction
 
 LEASE_TTL = timedelta(seconds=10)
 LOOKS_EVERY = 1.0  # seconds between two looks at who holds what
@@ -154,9 +155,7 @@ async def _take(part: Slice, holder: str) -> Lease | None:
     found = await collection.find_one({"_id": part.name, "$expr": {"$gt": ["$expires_at", "$$NOW"]}})
     if found is not None and found["holder"] != holder:
         return None  # most looks end here, and write nothing
-    async with await collection.database.client.start_session() as session:
-        lease: Lease | None = await session.with_transaction(alone)
-    return lease
+    return await in_transaction(collection, alone)
 
 
 async def standing() -> dict[str, Any]:

@@ -19,7 +19,6 @@ from bson import Binary, ObjectId
 from bson.binary import UUID_SUBTYPE
 from motor.motor_asyncio import AsyncIOMotorClientSession
 from pymongo.errors import OperationFailure, PyMongoError
-from pymongo.read_concern import ReadConcern
 
 from muster.cohorts import changes
 from muster.cohorts.decisions import Decisions, Moment, Pending, Rows, decide
@@ -34,6 +33,7 @@ from muster.cohorts.writes import RulesMoved, write
 from muster.jobs import leases
 from muster.jobs.documents import Lease
 from muster.records.documents import Profile
+from muster.transactions import commit
 
 TICK_SECONDS = 10.0
 LOOK_AT_TICK_EVERY = 0.05  # seconds, while one is under way
@@ -239,9 +239,8 @@ class Watcher:
             )
         if decisions:
             try:
-                await self._session.with_transaction(
-                    lambda inside: self._commit(inside, pending, decisions, moment=moment, token=token),
-                    read_concern=ReadConcern("snapshot"),
+                await commit(
+                    self._session, lambda inside: self._write(inside, pending, decisions, moment=moment, token=token)
                 )
             except RulesMoved:
                 self.live = LiveRules(by_generation=self.live.by_generation)  # read anew which there are
@@ -250,7 +249,7 @@ class Watcher:
         self._token = token
         return True
 
-    async def _commit(
+    async def _write(
         self,
         session: AsyncIOMotorClientSession,
         pending: Mapping[ObjectId, Pending],
@@ -362,7 +361,7 @@ class Watcher:
             await self._write_state(token, session)
             await self._renew(session)
 
-        await self._session.with_transaction(save)
+        await commit(self._session, save)
 
     async def _write_state(self, token: Mapping[str, Any] | None, session: AsyncIOMotorClientSession) -> None:
         if self.state is None:

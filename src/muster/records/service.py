@@ -7,7 +7,6 @@ from bson import ObjectId
 from motor.motor_asyncio import AsyncIOMotorClientSession, AsyncIOMotorCollection
 from pymongo import ReturnDocument
 from pymongo.errors import DocumentTooLarge, DuplicateKeyError, OperationFailure
-from pymongo.read_concern import ReadConcern
 
 from muster.api import etags
 from muster.errors import NotFound, PreconditionFailed
@@ -16,6 +15,7 @@ from muster.records.documents import Profile
 from muster.records.registry import registry
 from muster.records.rolls import Roll
 from muster.records.updates import Changes, pipeline
+from muster.transactions import in_transaction
 
 # What others ask of records, in one place.
 __all__ = [
@@ -125,7 +125,7 @@ async def erase(project_id: str, pii_id: str, *, revs: Revs = None) -> dict[str,
     Raises as `change_part`.
     """
 
-    async def in_transaction(session: AsyncIOMotorClientSession) -> dict[str, int]:
+    async def take_out(session: AsyncIOMotorClientSession) -> dict[str, int]:
         found = await _profiles().find_one({"project_id": project_id, "pii_id": pii_id}, session=session)
         if found is None:
             raise NotFound(f"There is no profile {pii_id!r} in {project_id}.")
@@ -137,9 +137,7 @@ async def erase(project_id: str, pii_id: str, *, revs: Revs = None) -> dict[str,
         await _profiles().delete_one({"_id": found["_id"]}, session=session)
         return removed
 
-    async with await _profiles().database.client.start_session() as session:
-        removed: dict[str, int] = await session.with_transaction(in_transaction, read_concern=ReadConcern("snapshot"))
-    return removed
+    return await in_transaction(_profiles(), take_out)
 
 
 async def holdings(project_id: str) -> list[str]:

@@ -21,7 +21,6 @@ from bson import ObjectId, Timestamp
 from motor.motor_asyncio import AsyncIOMotorClientSession
 from pymongo import UpdateOne
 from pymongo.errors import PyMongoError
-from pymongo.read_concern import ReadConcern
 
 from muster.cohorts.documents import Change
 from muster.cohorts.generations import server_time
@@ -30,6 +29,7 @@ from muster.cohorts.stream import StreamEnded, deployment_of
 from muster.jobs import leases
 from muster.jobs.documents import FINISHED, Job, Lease
 from muster.settings import Settings
+from muster.transactions import commit
 from muster.webhooks.addresses import Policy
 from muster.webhooks.batches import Entry
 from muster.webhooks.documents import KEEP, RELAY, Delivery, RelayState, Webhook
@@ -171,7 +171,7 @@ class Relay:
             if await leases.renew(self.lease, session=inside) is None:  # last, so that a stall holds it shortest
                 raise LeaseLost
 
-        await session.with_transaction(write, read_concern=ReadConcern("snapshot"))
+        await commit(session, write)
         if drafts and self.sender is not None:
             self.sender.ring()
 

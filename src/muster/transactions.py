@@ -1,0 +1,63 @@
+"""Writes to MongoDB that happen together or not at all, tried again for as long as MongoDB says that this may help.
+
+Motor's own `with_transaction` does not try again when it is the commit that fails, as it does when mongod went away
+between the last write and the commit.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from motor.motor_asyncio import AsyncIOMotorClientSession, AsyncIOMotorCollection
+from pymongo.errors import PyMongoError
+from pymongo.read_concern import ReadConcern
+
+TRIES_FOR = 60.0  # seconds
+FIRST_PAUSE, LONGEST_PAUSE = 0.005, 0.5  # seconds between two tries, drawn up to here, so that rivals part
+
+T = TypeVar("T")
+Write = Callable[[AsyncIOMotorClientSession], Awaitable[T]]
+
+
+async def in_transaction(collection: "AsyncIOMotorCollection[Any]", write: Write[T]) -> T:
+    """What `write` answers, once everything that it did with its session is committed. It may run more than once.
+
+    Any collection of the database will do.
+    """
+    async with await collection.database.client.start_session() as session:
+        return await commit(session, write)
+
+
+async def commit(session: AsyncIOMotorClientSession, write: Write[T]) -> T:
+    """The same in a session of the caller's, which has no transaction under way."""
+    started, pause = time.monotonic(), FIRST_PAUSE
+    while True:
+        try:
+            return await _try(session, write, started)
+        except PyMongoError as error:
+            if not error.has_error_label("TransientTransactionError") or time.monotonic() - started > TRIES_FOR:
+                raise
+        await asyncio.sleep(random.uniform(0, pause))
+        pause = min(2 * pause, LONGEST_PAUSE)
+
+
+async def _try(session: AsyncIOMotorClientSession, write: Write[T], started: float) -> T:
+    session.start_transaction(read_concern=ReadConcern("snapshot"))
+    try:
+        result = await write(session)
+    except BaseException:
+        with suppress(PyMongoError):  # it is gone already
+            await session.abort_transaction()
+        raise
+    while True:
+        try:
+            await session.commit_transaction()
+        except PyMongoError as error:
+            # It may have been committed: to ask again for the same does no harm.
+            if not error.has_error_label("UnknownTransactionCommitResult") or time.monotonic() - started > TRIES_FOR:
+                raise
+        else:
+            return result

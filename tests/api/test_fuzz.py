@@ -41,6 +41,10 @@ QUERIES = st.dictionaries(
             "points",
             "change",
             "cause",
+            "format",
+            "fields",
+            "matching",
+            "save_as_cohort",
         ]
     ),
     TEXT | ODD | st.datetimes(timezones=st.timezones() | st.none()).map(datetime.isoformat),

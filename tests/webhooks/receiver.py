@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.waiting import until
+
 REASONS = {200: "OK", 204: "No Content"}
 
 
@@ -46,12 +48,13 @@ class Reply:
 
 @dataclass
 class Receiver:
-    """Answers with `replies` in turn, then with `otherwise`."""
+    """Answers with `replies` in turn, then with `otherwise`, once `answers_from` requests have come."""
 
     port: int = 0
     received: list[Received] = field(default_factory=list)
     replies: deque[Reply] = field(default_factory=deque)
     otherwise: Reply = field(default_factory=Reply)
+    answers_from: int = 0
     at_once: int = 0
     most_at_once: int = 0
 
@@ -69,6 +72,9 @@ class Receiver:
                 await self._answer(reader, writer)
         writer.close()
 
+    async def _has_enough(self) -> bool:
+        return len(self.received) >= self.answers_from
+
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)}
@@ -77,7 +83,7 @@ class Receiver:
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         try:
-            await asyncio.sleep(0)
+            await until(self._has_enough)
             reply = self.replies.popleft() if self.replies else self.otherwise
             if reply.hang:
                 await reader.read()  # until the other side gives up

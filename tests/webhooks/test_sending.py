@@ -254,6 +254,7 @@ async def test_two_senders_record_one_outcome(world: World, receiver: Receiver) 
     webhook = await world.webhook(receiver.url)
     await make(world, webhook, 1)
     receiver.replies += [Reply(), Reply(500)]
+    receiver.answers_from = 2
     async with sender_of(world.settings) as one, sender_of(world.settings) as other:
         await asyncio.gather(one.look(), other.look())
         await asyncio.gather(one.settle(), other.settle())

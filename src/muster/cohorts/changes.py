@@ -74,7 +74,7 @@ async def write_difference(run: Run) -> Run:
     switch, whenever that is done. Each transaction writes some entries and how far they reach.
     """
     while run.pending:
-        await _forget_erased(run)
+        await _forget_erased(await _last_written(run))
         if _written(run).after == BEHIND_EVERY_ID:
             await _finish(run)
         else:
@@ -99,7 +99,7 @@ async def _write_parts(run: Run, snapshot: Snapshot) -> None:
             some = part.differing[start : start + ENTRIES_PER_TRANSACTION]
             if not await _write(run, some, part.upto if start == pieces[-1] else some[-1][0]):
                 return
-            await _forget_erased(run)
+            await _forget_erased([ObjectId(profile) for profile, _ in some])
 
 
 async def write_left_behind() -> int:
@@ -206,7 +206,9 @@ async def _write(run: Run, some: Sequence[Differing], upto: str) -> bool:
 
 async def _entries(run: Run, some: Sequence[Differing], session: AsyncIOMotorClientSession) -> list[dict[str, Any]]:
     ids = [ObjectId(profile) for profile, _ in some]
-    profiles = Profile.get_motor_collection().find({"_id": {"$in": ids}}, {"pii_id": 1}, session=session)
+    profiles = Profile.get_motor_collection().find(
+        {"_id": {"$in": ids}}, {"pii_id": 1}, session=session, batch_size=ENTRIES_PER_TRANSACTION
+    )
     names = {profile["_id"]: profile["pii_id"] async for profile in profiles}
     if run.generation is None or run.as_of is None:
         raise ValueError(f"{run.id} put no generation in place")
@@ -226,21 +228,26 @@ async def _entries(run: Run, some: Sequence[Differing], session: AsyncIOMotorCli
     ]
 
 
-async def _forget_erased(run: Run) -> None:
-    """Look after the names of the last transaction, ours or a dead process's.
-
-    An erasure that began before that transaction ended has not seen its entries: if the profile is gone by now, its
-    name goes here; if it goes later, the watcher sees both.
-    """
+async def _last_written(run: Run) -> list[ObjectId]:
+    """The profiles in the last transaction, ours or a dead process's."""
     written = _written(run)
     if not written.after:
-        return
+        return []
     query = {"cohort": run.cohort, "profile": between(written.since, written.after), "at": run.at, "run": run.id}
     last = Change.get_motor_collection().find(query, {"_id": 0, "profile": 1}, hint=BY_PROFILE)
-    ids = {change["profile"] async for change in last}
-    existing = Profile.get_motor_collection().find({"_id": {"$in": list(ids)}}, {"_id": 1})
-    if erased := ids - {profile["_id"] async for profile in existing}:
-        await forget(erased)
+    return [change["profile"] async for change in last]
+
+
+async def _forget_erased(ids: Collection[ObjectId]) -> None:
+    """Look after the names that a transaction wrote, once it stands.
+
+    An erasure that began before has not seen its entries: if the profile is gone by now, its name goes here; if it goes
+    later, the watcher sees both.
+    """
+    profiles = Profile.get_motor_collection()
+    wanted = {"_id": {"$in": list(ids)}}
+    if await profiles.count_documents(wanted) < len(ids):
+        await forget(set(ids) - {profile["_id"] async for profile in profiles.find(wanted, {"_id": 1})})
 
 
 async def _finish(run: Run) -> None:

@@ -57,7 +57,7 @@ class Meaning:
         by_hand = dict.fromkeys(self.cohorts)  # as if each were static: then the profile says whether it is in
         self._holds = oracle(read_rule(text, registry, time_zone=time_zone, cohorts=by_hand))
         self._paths = tuple(sorted({".".join(filter(None, named)) for named in _NAMED.findall(text)}))
-        self._looks_at_clock = any(name in text for name in (*_CLOCKS, *_functions_of_the_clock()))
+        self.looks_at_clock = any(name in text for name in (*_CLOCKS, *_functions_of_the_clock()))
         self._known: dict[Any, bool] = {}
 
     def members(
@@ -67,7 +67,7 @@ class Meaning:
         inner: Mapping[str, AbstractSet[Name]] | None = None,
     ) -> set[Name]:
         """The names of all who belong at this moment. `inner` are the members of the cohorts that the rule names."""
-        known = {} if self._looks_at_clock else self._known
+        known = {} if self.looks_at_clock else self._known
         answers: dict[Any, bool] = {}
         members: set[Name] = set()
         paths, holds = self._paths, self._holds
@@ -117,10 +117,14 @@ class Recount(Generic[Name]):
 
     def members(self, rule: str, now: datetime, inner: Mapping[str, AbstractSet[Name]] | None = None) -> set[Name]:
         """Who belongs by this rule; `inner` are the members of the cohorts that it names."""
+        self.pairs += len(self.everybody)
+        return self.meaning(rule).members(self.everybody, now, inner)
+
+    def meaning(self, rule: str) -> Meaning:
+        """Read once, for as long as some cohort has this rule."""
         if rule not in self._meanings:
             self._meanings[rule] = Meaning(rule, self.registry, self.time_zone)
-        self.pairs += len(self.everybody)
-        return self._meanings[rule].members(self.everybody, now, inner)
+        return self._meanings[rule]
 
     def differences(
         self, cohorts: Sequence[Counted[Name]], now: datetime, *, since: datetime | None = None
@@ -130,7 +134,7 @@ class Recount(Generic[Name]):
         Where time goes on: a profile may also be what it was to be at `since`, when time was last let pass.
         """
         expected = self._expected(cohorts, now)
-        earlier = self._expected(cohorts, since) if since else expected
+        earlier = self._expected(cohorts, since, but_for_time=expected) if since else expected
         found: list[str] = []
         for cohort in cohorts:
             members = set(cohort.listed)
@@ -146,14 +150,30 @@ class Recount(Generic[Name]):
         self._meanings = {rule: meaning for rule, meaning in self._meanings.items() if rule in wanted}
         return found
 
-    def _expected(self, cohorts: Sequence[Counted[Name]], now: datetime) -> dict[str, AbstractSet[Name]]:
-        """Each cohort after those that its rule names. One without a rule is taken as it is seen."""
+    def _expected(
+        self,
+        cohorts: Sequence[Counted[Name]],
+        now: datetime,
+        but_for_time: Mapping[str, AbstractSet[Name]] | None = None,
+    ) -> dict[str, AbstractSet[Name]]:
+        """Each cohort after those that its rule names. One without a rule is taken as it is seen.
+
+        `but_for_time` is what was expected at another moment: what does not depend on the clock is taken from there.
+        """
         known = {cohort.id: cohort for cohort in cohorts}
         edges = {cohort.id: cohorts_named(cohort.rule or "") for cohort in cohorts}
         expected: dict[str, AbstractSet[Name]] = {}
+        by_clock: set[str] = set()
         for cohort_id in TopologicalSorter(edges).static_order():
             rule = known[cohort_id].rule
-            expected[cohort_id] = set(known[cohort_id].listed) if rule is None else self.members(rule, now, expected)
+            if rule is not None and (self.meaning(rule).looks_at_clock or not by_clock.isdisjoint(edges[cohort_id])):
+                by_clock.add(cohort_id)
+            if rule is None:
+                expected[cohort_id] = set(known[cohort_id].listed)
+            elif but_for_time is not None and cohort_id not in by_clock:
+                expected[cohort_id] = but_for_time[cohort_id]
+            else:
+                expected[cohort_id] = self.members(rule, now, expected)
         return expected
 
     def _about(self, name: Name) -> Any:

@@ -41,7 +41,7 @@ async def profiles_of(database: Database) -> dict[str, dict[str, Any]]:
     return {profile["pii_id"]: profile async for profile in database["profiles"].find()}
 
 
-async def differences(up: Up, profiles: Profiles) -> list[str]:
+async def differences(up: Up, recount: Recount[str], profiles: Profiles) -> list[str]:
     """Every cohort, as REST shows it, that is not ready, or not what the oracle says.
 
     A rule over `$now` is right about a profile when it was at some moment since time was last let pass.
@@ -55,7 +55,6 @@ async def differences(up: Up, profiles: Profiles) -> list[str]:
             cohort, members = await shown(api, each["id"])
             rule = cohort["rule"]["text"] if cohort["kind"] == "dynamic" else None
             counted.append(Counted(cohort["id"], rule, members, cohort["member_count"]))
-    recount: Recount[str] = Recount(FIELDS)
     recount.take(profiles)
     now = datetime.now(UTC)
     return recount.differences(counted, now, since=now - TICKS)

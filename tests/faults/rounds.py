@@ -13,10 +13,11 @@ from muster.embedded import ports
 from tests.embedded.running_muster import running
 from tests.faults.faults import FAULTS, Fault, kill_of
 from tests.faults.kills import PATIENCE, ready_again
-from tests.faults.recount import database_of, differences, profiles_of
-from tests.faults.scene import Scene, arrange, everything_is_right
+from tests.faults.recount import FIELDS, database_of, differences, profiles_of
+from tests.faults.scene import Scene, arrange, nothing_is_lost
 from tests.faults.traffic import traffic
 from tests.faults.witness import witnessing
+from tests.recount import Recount
 from tests.waiting import until
 
 SUPERVISOR = "kill -9 of the supervisor, all with it"
@@ -44,6 +45,7 @@ class Rounds:
 
     scene: Scene
     stack: AsyncExitStack
+    recount: Recount[str] = field(default_factory=lambda: Recount(FIELDS))
     recoveries: dict[str, list[Recovery]] = field(default_factory=lambda: defaultdict(list))
 
     async def round(self, names: Sequence[str], pairs: int) -> None:
@@ -67,7 +69,7 @@ class Rounds:
         recovery = Recovery(up_to_date, await until(self._right_since, seconds=PATIENCE) - over)
         log.info("%s: up to date after %.1f s, right after %.1f s", name, recovery.up_to_date, recovery.right)
         self.recoveries[name].append(recovery)
-        await everything_is_right(scene)
+        await nothing_is_lost(scene)
 
     async def _right_since(self) -> float | None:
         """When a recount began, if it finds no difference.
@@ -76,7 +78,7 @@ class Rounds:
         """
         began = time.monotonic()
         async with database_of(self.scene.up.folder) as database:
-            found = await differences(self.scene.up, await profiles_of(database))
+            found = await differences(self.scene.up, self.recount, await profiles_of(database))
         return None if found else began
 
     async def _end_of_the_supervisor(self, scene: Scene) -> float:

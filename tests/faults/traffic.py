@@ -21,7 +21,7 @@ SHARED = 250  # profiles that everybody writes
 COMPANIES = 21_000  # above what the API evaluates in its own process where Python has to decide
 PATIENCE = 150.0  # seconds; more than a request may take: one that hangs longer fails the test
 BREATH = 0.05  # seconds between two requests of a writer: some hundred changes a second, which a busy machine follows
-AGAIN_AFTER = 0.1  # seconds after a request that nobody answered
+AGAIN_AFTER = 0.3  # seconds after a request that nobody answered
 EDITOR_RESTS = 0.3  # seconds
 LONG_RESTS = 1.5  # seconds; evaluations that the workers have time to end
 
@@ -59,7 +59,7 @@ EDITED = (
     'contact.country != "DE" and not ("vip" in lead.tags)',
 )
 FOLLOWING = '$in_cohort("{0}") and lead.status != "lost"'  # evaluated anew by workers when what it names is edited
-LONG = ("company.funding_raised_usd % 3 == 0", "company.funding_raised_usd / 7 > 1000")  # workers evaluate these
+LONG = ("company.funding_raised_usd % 30 == 0", "company.funding_raised_usd / 7 > 2800")  # workers evaluate these
 
 
 @dataclass

@@ -28,6 +28,7 @@ from tests.simulation.simulation import OWNER, Simulation, Size, arranged
 
 MEMORY = Path("/dev/shm")  # noqa: S108  a private folder is made inside it
 ROOM = 8 * 2**30  # bytes
+TEST_COMMANDS = ("--setParameter", "enableTestCommands=1")  # so that history can be lost
 ONE_DAY = 86_400  # seconds
 
 
@@ -35,7 +36,7 @@ async def simulate(changes: int, seed: int, size: Size) -> int:
     """Run on servers of our own; the exit code."""
     folder = Path(tempfile.mkdtemp(prefix="muster-simulation-", dir=_memory()))
     try:
-        async with running_servers(folder) as addresses:
+        async with running_servers(folder, mongod_options=TEST_COMMANDS) as addresses:
             settings = Settings.model_validate(
                 {
                     "mongodb_uri": addresses.mongodb_uri,
@@ -99,6 +100,7 @@ def _section(simulation: Simulation, seed: int, seconds: float) -> str:
         "quiet points, at which everything was recounted": simulation.quiet_points,
         "cohorts at the end": len(simulation.known),
         "edits of cohorts": sum(editor.acts for editor in simulation.editors),
+        **{f"troubles: {name}": count for name, count in sorted(simulation.watchers.troubles.items())},
         "entries and exits, replayed": checks.changes,
         "memberships compared": checks.rows,
         "pairs of a rule and a profile recounted": sum(recount.pairs for recount in checks.recounts.values()),

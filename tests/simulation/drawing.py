@@ -214,7 +214,7 @@ def nested_rule(chance: Chance, cohorts: Sequence[str]) -> str:
 
 
 KINDS = {"plain": plain_rule, "time": timed_rule, "computed": computed_rule, "any": any_rule}
-_WEIGHTS = (14, 4, 4, 3)
+_WEIGHTS = (16, 3, 3, 2)
 NESTED = 0.15  # of all rules
 
 

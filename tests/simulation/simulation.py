@@ -5,6 +5,7 @@ draws the same acts, and mostly finds the same again.
 """
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -18,12 +19,13 @@ import httpx
 from bson import ObjectId
 
 from muster.cohorts import evaluation, watcher
-from muster.cohorts.documents import Change, Cohort, WatchState
+from muster.cohorts.documents import Change, Cohort, Membership, WatchState
 from muster.cohorts.graph import KIND
 from muster.cohorts.jobs import run_job, settle_ended_runs
 from muster.jobs.documents import Job
 from muster.jobs.working import Busy, Cancelled, Done
 from muster.projects.service import project_of
+from muster.records.documents import Profile
 from muster.records.service import registry
 from tests.recount import Recount
 from tests.rules.engines import NOW
@@ -32,6 +34,7 @@ from tests.simulation.checks import Checks, Database
 from tests.simulation.clock import Clock, moved
 from tests.simulation.drawing import KINDS, Chance, registry_with
 from tests.simulation.editor import Editor
+from tests.simulation.troubles import Watchers
 from tests.simulation.writers import Writer
 from tests.waiting import until
 
@@ -41,6 +44,7 @@ TICKS = ("TICK_SECONDS", 0.5)  # of real time; how much passes from one to the n
 WORKERS_LOOK_EVERY = 0.05  # seconds
 MARKS = 16  # profiles; wherever the stream is split there is one on each side
 MARK_RULE = 'lead.source == "mark"'
+DROPPED = 0.05  # of the quiet points are followed by the loss of all profiles
 LATE, LATEST = 0.3, 0.1  # so many inserts of a run wait, for so many seconds at most
 CHANGES_PER_EDIT = 300
 LEAPS = [timedelta(seconds=1), timedelta(minutes=3), timedelta(hours=2), timedelta(hours=13)]
@@ -53,7 +57,7 @@ class Size:
 
     profiles: int = 3_000
     cohorts: int = 240
-    segment: int = 12_000  # changes between two quiet points, on average
+    segment: int = 16_000  # changes between two quiet points, on average
 
 
 @dataclass
@@ -69,9 +73,9 @@ class Simulation:
     writers: list[Writer]
     editors: list[Editor]
     checks: Checks
+    watchers: Watchers
     quiet_points: int = 0
     differences: list[str] = field(default_factory=list)
-    watching: "list[asyncio.Task[None]]" = field(default_factory=list)
 
     @property
     def written(self) -> int:
@@ -95,6 +99,8 @@ class Simulation:
             report(self)
             if not self.differences:
                 await self._edit_at_rest()
+                if self.random.random() < DROPPED:
+                    await self._drop_everybody()
 
     async def _segment(self, changes: int) -> None:
         enough = self.written + changes
@@ -113,13 +119,14 @@ class Simulation:
                 await self._pause()
 
         async def pass_time() -> None:
-            step = max(1, changes // 6)
-            due = self.written
+            step, due = max(1, changes // 6), self.written
+            trouble = self.written + self.random.randrange(changes)
             while self.written < enough:
                 if self.written >= due and self.clock.leap(self.random.choice(LEAPS)):
                     due += step
-                    if self.random.random() < 0.15:
-                        await self._change_watcher()
+                if self.written >= trouble:
+                    await self.watchers.befall()
+                    trouble = enough
                 await self._pause()
 
         async with asyncio.TaskGroup() as tasks:
@@ -133,14 +140,6 @@ class Simulation:
     async def _pause() -> None:
         await asyncio.sleep(0.01)
 
-    async def _change_watcher(self) -> None:
-        """Another watcher stands by, the one that follows ends, in whatever it is doing."""
-        self.watching.append(asyncio.create_task(watcher.watch()))
-        ending = self.watching.pop(0)
-        ending.cancel()
-        with suppress(asyncio.CancelledError):
-            await ending
-
     async def _be_quiet(self) -> None:
         """Wait until no run is under way, everything written is applied, and time was let pass up to now."""
 
@@ -153,22 +152,31 @@ class Simulation:
         self.clock.stands_still = True
 
         async def time_passed() -> bool:
-            states = await WatchState.find().to_list()
-            return all(state.ticked_at == self.clock.now for state in states)
+            states = await self.watchers.states()
+            return len(states) == self.watchers.slices and all(state.ticked_at == self.clock.now for state in states)
 
         await self._until(time_passed)
 
     async def _see_marks(self) -> None:
         """Marks written now are seen only after everything before them was applied."""
-        asked = "mark" if self.quiet_points % 2 == 0 else "none"
+        marks = []
         for number in range(MARKS):
-            path = f"/v1/leads/mark-{number}"
-            answer = await self.api.put(path, params={"project_id": self.project}, json={"source": asked})
-            assert answer.status_code in {200, 201}, answer.text
+            mark = {"pii_id": f"mark-{self.quiet_points}-{number}", "lead": {"source": "mark"}}
+            old = {"pii_id": f"mark-{self.quiet_points - 1}-{number}", "lead": None}
+            marks += [json.dumps(mark), json.dumps(old)]
+        answer = await self.api.post(
+            "/v1/profiles/import",
+            params={"project_id": self.project},
+            content="\n".join(marks),
+            headers={"Content-Type": "application/x-ndjson"},
+        )
+        assert answer.json()["failed_count"] == 0, answer.text
+        names = [f"mark-{self.quiet_points}-{number}" for number in range(MARKS)]
+        found = Profile.find({"project_id": self.project, "pii_id": {"$in": names}})
+        rows = [f"{self.marks.id}|1|{profile.id}" for profile in await found.to_list()]
 
         async def seen() -> bool:
-            found = await Cohort.get(self.marks.id)
-            return found is not None and found.member_count == (MARKS if asked == "mark" else 0)
+            return await Membership.find({"_id": {"$in": rows}}).count() == len(rows) == MARKS
 
         await self._until(seen)
 
@@ -179,9 +187,7 @@ class Simulation:
             changes = found
 
             async def holds() -> bool:
-                for task in self.watching:
-                    if task.done():
-                        task.result()
+                self.watchers.see()
                 return await look()
 
             with suppress(AssertionError):
@@ -202,6 +208,23 @@ class Simulation:
             elif dynamic := [cohort for cohort in editor.cohorts.values() if cohort.kind == "dynamic"]:
                 cohort = editor.chance.choice(dynamic)
                 await editor.freeze(cohort, self.checks.before[cohort.id].members)
+
+    async def _drop_everybody(self) -> None:
+        """The collection of profiles goes, and is made anew."""
+        profiles = Profile.get_motor_collection()
+        indexes = await profiles.index_information()
+        await profiles.drop()
+        for name, index in indexes.items():
+            if name != "_id_":
+                options = {option: index[option] for option in ("unique",) if option in index}
+                await profiles.create_index(index["key"], name=name, **options)
+        for writer in self.writers:
+            for book in writer.own.values():
+                book.erase()
+        for cohort in self.known.values():
+            if cohort.given is not None:
+                cohort.given = set()
+        self.watchers.troubles["profiles dropped"] = self.watchers.troubles.get("profiles dropped", 0) + 1
 
 
 @asynccontextmanager
@@ -242,8 +265,9 @@ async def arranged(api: httpx.AsyncClient, database: Database, *, seed: int, siz
     with moved(clock), runs_take_their_time(Random(random.random())), mock.patch.object(watcher, *TICKS):
         first = next(iter(projects))
         marks = Known(await _cohort(api, first, MARK_RULE), first, "dynamic", MARK_RULE)
-        simulation = Simulation(api, clock, random, size, first, marks, writers, editors, checks)
-        simulation.watching = [asyncio.create_task(watcher.watch())]
+        watchers = Watchers(Random(random.random()))
+        simulation = Simulation(api, clock, random, size, first, marks, writers, editors, checks, watchers)
+        watchers.start()
         working = asyncio.create_task(work())
         await until(WatchState.find_one)  # it knows its position: from here on it may be replaced
         for editor in editors:
@@ -252,9 +276,9 @@ async def arranged(api: httpx.AsyncClient, database: Database, *, seed: int, siz
         try:
             yield simulation
         finally:
-            for task in (*simulation.watching, working):
-                task.cancel()
-            await asyncio.gather(*simulation.watching, working, return_exceptions=True)
+            await watchers.stop()
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
 
 
 def _cohorts_of(editors: list[Editor], project: str) -> list[str]:

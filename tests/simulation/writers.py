@@ -40,7 +40,7 @@ class Writer:
         self.chance.now = self.clock.now
         kind = self.chance.random.choices(
             (self._bulk, self._hot, self._import_ndjson, self._import_csv, self._one_by_one, self._erase_some),
-            (8, 5, 2, 1, 3, 1.5),
+            (6, 6, 2, 1, 3, 1.5),
         )[0]
         await kind(most)
 
@@ -56,7 +56,7 @@ class Writer:
         """One or two profiles, hundreds of times in one go, across what rules look at."""
         hot = [self.somebody() for _ in range(self.chance.integer(1, 2))]
         lines: list[Line] = []
-        for _ in range(self.chance.integer(min(most, 100), min(most, 700))):
+        for _ in range(self.chance.integer(min(most, 200), min(most, 900))):
             name = self.chance.choice(("lead.score", "lead.score", "lead.status", "lead.last_activity_at"))
             values = {name.partition(".")[2]: value(self.chance, name, plain=True)}
             lines.append((self.chance.choice(hot), {"lead": FieldChanges(values)}))

@@ -186,6 +186,20 @@ async def test_a_page_of_then_stays_of_then(api: httpx.AsyncClient) -> None:
     assert sorted(one["pii_id"] for one in first["items"] + rest) == ["P0", "P1", "P2", "P3", "P4"]
 
 
+@pytest.mark.parametrize("cause", ["import", "manual", "rule", "time"])
+async def test_a_rare_cause_is_found_without_passing_over_the_records(clean: Resources, cause: str) -> None:
+    made = [
+        entry("COH-1", 1, ObjectId(), "P", entered=True, cause="record", at=datetime.now(UTC), as_of=Timestamp(1, 1))
+        for _ in range(500)
+    ]
+    await Change.get_motor_collection().insert_many(made)
+    query = {"cohort": "COH-1", "cause": cause, "pii_id": {"$type": "string"}}
+    command = {"find": "changes", "filter": query, "sort": {"at": -1, "_id": -1}, "limit": 101}
+    explained = await clean.database.command({"explain": command, "verbosity": "executionStats"})
+    assert explained["executionStats"]["totalKeysExamined"] == 0
+    assert "SORT" not in str(explained["queryPlanner"]["winningPlan"])
+
+
 @pytest.mark.parametrize("place", [None, "$at"])
 async def test_sizes_are_counted_from_the_index_alone(clean: Resources, place: str | None) -> None:
     await Change.get_motor_collection().insert_one({"cohort": "COH-1", "generation": 1, "change": "left"})

@@ -223,6 +223,12 @@ class Change(Document):
                 name="cohort_profile",
             ),
             IndexModel([("profile", ASCENDING)], name="profile"),
+            # Most changes are those of records: a look for another cause need not pass over them.
+            IndexModel(
+                [("cohort", ASCENDING), ("cause", ASCENDING), ("at", DESCENDING), ("_id", DESCENDING)],
+                name="cohort_cause",
+                partialFilterExpression={"cause": {"$in": [cause for cause in Cause if cause is not Cause.RECORD]}},
+            ),
         ]
 
 

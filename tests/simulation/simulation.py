@@ -34,7 +34,7 @@ from tests.simulation.checks import Checks, Database
 from tests.simulation.clock import Clock, moved
 from tests.simulation.drawing import KINDS, Chance, registry_with
 from tests.simulation.editor import Editor
-from tests.simulation.troubles import Watchers
+from tests.simulation.troubles import Watchers, readers_apart
 from tests.simulation.writers import Writer
 from tests.waiting import until
 
@@ -262,7 +262,8 @@ async def arranged(api: httpx.AsyncClient, database: Database, *, seed: int, siz
         for project in projects
     }
     checks = Checks(database, api, chance(), recounts)
-    with moved(clock), runs_take_their_time(Random(random.random())), mock.patch.object(watcher, *TICKS):
+    pace = runs_take_their_time(Random(random.random()))
+    with moved(clock), pace, readers_apart(), mock.patch.object(watcher, *TICKS):
         first = next(iter(projects))
         marks = Known(await _cohort(api, first, MARK_RULE), first, "dynamic", MARK_RULE)
         watchers = Watchers(Random(random.random()))

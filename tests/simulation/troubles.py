@@ -1,18 +1,24 @@
 """What befalls the watchers while others write: each of them is a way to begin again somewhere else."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
+from unittest import mock
+
+from pymongo import MongoClient
+from pymongo.change_stream import ChangeStream
 
 from muster.cohorts import watcher
 from muster.cohorts.documents import WatchState
 from muster.cohorts.slices import slices_of
+from muster.cohorts.stream import AWAIT_MS, Stream
 from muster.records.documents import Profile
 
 HISTORY_LOST = 286
+READER = "muster watch"  # what MongoDB knows the readers of change streams by, so that a trouble can be theirs alone
 MOST_SLICES = 3
 
 
@@ -86,8 +92,7 @@ class Watchers:
         data = {
             "failCommands": ["getMore"],
             "errorCode": HISTORY_LOST,
-            "namespace": profiles.full_name,
-            "appName": "muster",
+            "appName": READER,
         }
         await profiles.database.client.admin.command(
             {"configureFailPoint": "failCommand", "mode": {"times": 1}, "data": data}
@@ -98,3 +103,21 @@ class Watchers:
         await self.stop()
         self.slices = self.random.randint(1, MOST_SLICES)
         self.start()
+
+
+@contextmanager
+def readers_apart() -> Iterator[None]:
+    """Watchers read change streams by a client of their own: a lost history shall not befall who pages a query."""
+    profiles = Profile.get_motor_collection()
+    client = profiles.database.client
+    hosts = [f"{host}:{port}" for host, port in client.nodes]
+    name = client.topology_description.replica_set_name
+    with MongoClient[dict[str, Any]](hosts, replicaSet=name, tz_aware=True, appname=READER) as reader:
+
+        class Apart(Stream):
+            def _watch(self) -> ChangeStream[dict[str, Any]]:
+                followed = reader[profiles.database.name][profiles.name]
+                return followed.watch(self._pipeline, resume_after=self.token, max_await_time_ms=AWAIT_MS)
+
+        with mock.patch.object(watcher, "Stream", Apart):
+            yield

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -16,6 +16,7 @@ from muster.cohorts.documents import WatchState
 from muster.cohorts.slices import slices_of
 from muster.cohorts.stream import AWAIT_MS, Stream
 from muster.records.documents import Profile
+from muster.tasks import stop
 
 HISTORY_LOST = 286
 READER = "muster watch"  # what MongoDB knows the readers of change streams by, so that a trouble can be theirs alone
@@ -41,9 +42,7 @@ class Watchers:
         ending = self._tasks[: len(self._tasks) - keep]
         self._tasks = self._tasks[len(ending) :]
         for task in ending:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await stop(task)
 
     def see(self) -> None:
         """Raise what ended one of them."""

@@ -21,6 +21,7 @@ from pymongo.errors import DuplicateKeyError, PyMongoError
 from muster.api.documents import KeptAnswer
 from muster.api.requests import JsonRequest
 from muster.errors import BadRequest, Conflict, Invalid
+from muster.tasks import stop
 
 KEEP_MS = 24 * 3600 * 1000
 LOCK_MS = 30_000  # a request that died with its process blocks its key no longer than this
@@ -192,9 +193,7 @@ async def _renewed(identity: str, holder: str) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        renewing.cancel()
-        with suppress(asyncio.CancelledError):
-            await renewing
+        await stop(renewing)
 
 
 async def _keep(identity: str, holder: str, answer: _Answer) -> None:

@@ -24,6 +24,7 @@ from muster.cohorts.documents import RegistryVersion, WatchState
 from muster.cohorts.stream import moment_of
 from muster.jobs import leases
 from muster.jobs.documents import Lease
+from muster.tasks import stop
 from muster.transactions import in_transaction
 
 LEASE_TTL = timedelta(seconds=10)
@@ -95,16 +96,16 @@ async def share(follow: Follow, count: int, holder: str | None = None) -> None:
             with suppress(PyMongoError):  # `follow` speaks of it
                 mine = await _fair_share(holder, count)
                 for part in list(running)[mine:]:  # another process came: let it have them
-                    await _stop(running.pop(part))
+                    await stop(running.pop(part))
                 for part in slices_of(count):
                     if part not in running and len(running) < mine and (lease := await _take(part, holder)):
                         running[part] = asyncio.create_task(_follow(follow, lease, part))
             timer = asyncio.create_task(asyncio.sleep(LOOKS_EVERY))
             await asyncio.wait({timer, *running.values()}, return_when=asyncio.FIRST_COMPLETED)
-            await _stop(timer)
+            await stop(timer)
     finally:
         for task in running.values():
-            await _stop(task)
+            await stop(task)
 
 
 async def _follow(follow: Follow, lease: Lease, part: Slice) -> None:
@@ -114,12 +115,6 @@ async def _follow(follow: Follow, lease: Lease, part: Slice) -> None:
     finally:
         with suppress(PyMongoError):
             await asyncio.shield(leases.release(lease))
-
-
-async def _stop(task: "asyncio.Task[None]") -> None:
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
 
 
 async def _fair_share(holder: str, count: int) -> int:

@@ -22,6 +22,7 @@ from muster.cohorts.reconciliation import differing
 from muster.cohorts.snapshot import Snapshot, open_snapshot
 from muster.records.documents import Profile
 from muster.rules import intervals, turned_between
+from muster.tasks import stop
 
 CANDIDATES_AT_ONCE = 2_000
 BATCHES_AHEAD = 2
@@ -90,9 +91,8 @@ class Tick:
 
     async def stop(self) -> None:
         """Give up."""
-        self._task.cancel()
-        with suppress(asyncio.CancelledError, PyMongoError):
-            await self._task
+        with suppress(PyMongoError):
+            await stop(self._task)
 
 
 async def candidates(clock: Clock, live: LiveRules, now: datetime) -> AsyncIterator[Candidates]:

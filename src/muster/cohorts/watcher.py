@@ -8,6 +8,7 @@ whenever, the next watcher goes on after exactly what was applied.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -90,17 +91,23 @@ class Watcher:
     async def follow(self) -> None:
         """Go on from the saved token; where history is lost, evaluate everything once and follow from there."""
         async with await Membership.get_motor_collection().database.client.start_session() as session:
-            reason = await self._resume(session)
-            while True:
-                try:
-                    async with Stream(self._token, self.part.stages) as stream:
-                        if reason:
-                            await self._evaluate_everything(stream, reason)
-                        await self._apply_for_ever(stream)
-                except StreamEnded as ended:
-                    reason, self._token = str(ended), None
-                finally:
-                    await self._drop_tick()
+            try:
+                await self._follow(session)
+            finally:
+                await self._forget_session()
+
+    async def _follow(self, session: AsyncIOMotorClientSession) -> None:
+        reason = await self._resume(session)
+        while True:
+            try:
+                async with Stream(self._token, self.part.stages) as stream:
+                    if reason:
+                        await self._evaluate_everything(stream, reason)
+                    await self._apply_for_ever(stream)
+            except StreamEnded as ended:
+                reason, self._token = str(ended), None
+            finally:
+                await self._drop_tick()
 
     async def _resume(self, session: AsyncIOMotorClientSession) -> str | None:
         """Read where the slice stands; the answer says why history is lost, if it is.
@@ -129,6 +136,13 @@ class Watcher:
             return "the collection of profiles is another one than before"
         self._token = saved.token
         return None
+
+    async def _forget_session(self) -> None:
+        """The driver gives a session that ended to whoever asks next: the next watcher must not end it under them."""
+        if self.state is not None:
+            ours = {"_id": self.part.name, "session": self.state.session}
+            with suppress(PyMongoError):
+                await WatchState.get_motor_collection().update_one(ours, {"$set": {"session": None}})
 
     async def _apply_for_ever(self, stream: Stream) -> None:
         while True:

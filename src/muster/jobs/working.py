@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 from muster.errors import Conflict, MusterError, NotFound, Unavailable
 from muster.jobs import leases
 from muster.jobs.documents import UNFINISHED, Job, Lease, job_from
+from muster.tasks import stop
 
 LEASE_TTL = timedelta(seconds=15)
 MAXIMUM_ATTEMPTS = 3  # in a row that end with a dead worker and without progress
@@ -155,9 +156,7 @@ async def claim(job_id: str, *, ttl: timedelta = LEASE_TTL) -> AsyncIterator[Cla
             await _record(claimed, error)
             raise
         finally:
-            holding.cancel()
-            with suppress(asyncio.CancelledError):
-                await holding
+            await stop(holding)
 
 
 @asynccontextmanager
@@ -182,9 +181,7 @@ async def _taken(job_id: str, holder: str, ttl: timedelta) -> AsyncIterator[Job]
             raise Busy(f"{job_id} is being worked on.")
         yield job
     finally:
-        holding.cancel()
-        with suppress(asyncio.CancelledError):
-            await holding
+        await stop(holding)
         with suppress(PyMongoError):  # then it runs out
             await leases.release(alone)
 

@@ -127,3 +127,14 @@ async def test_metrics_tell_how_far_behind_watchers_are(workspace: Workspace, cl
             return "muster_watcher_events 1.0" in text and "muster_watcher_full_evaluations 1.0" in text
 
         await until(told)
+
+
+async def test_who_ends_in_order_leaves_no_session_to_be_ended(workspace: Workspace) -> None:
+    """The driver gives it to whoever asks next, and they would lose what they read by it."""
+    await workspace.settles()
+    async with Process("one", 1):
+        await shares(1)
+        assert await until(lambda: WatchState.find_one({"_id": "watcher:0", "session": {"$ne": None}}))
+    state = await WatchState.get("watcher:0")
+    assert state is not None
+    assert state.session is None

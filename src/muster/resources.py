@@ -13,6 +13,7 @@ from pymongo.errors import PyMongoError
 from redis.asyncio import Redis
 
 from muster.api.documents import DOCUMENTS as API
+from muster.attio.documents import DOCUMENTS as ATTIO
 from muster.cohorts.documents import DOCUMENTS as COHORTS
 from muster.errors import StartError
 from muster.jobs.documents import DOCUMENTS as JOBS
@@ -23,7 +24,7 @@ from muster.rules import FunctionError, known_functions
 from muster.settings import Settings
 from muster.webhooks.documents import DOCUMENTS as WEBHOOKS
 
-DOCUMENTS: Sequence[type[Document]] = (*API, *PROJECTS, *RECORDS, *JOBS, *COHORTS, *WEBHOOKS)
+DOCUMENTS: Sequence[type[Document]] = (*API, *PROJECTS, *RECORDS, *JOBS, *COHORTS, *WEBHOOKS, *ATTIO)
 
 
 @dataclass(frozen=True, slots=True)

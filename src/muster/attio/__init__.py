@@ -1,0 +1,1 @@
+"""Attio: the connection of a project, browsing, and what is imported from it."""

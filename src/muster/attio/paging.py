@@ -1,0 +1,68 @@
+"""Reading all pages of a query that knows neither cursor nor total, while rows come and go.
+
+Pages are asked for by offset, the oldest row first, so what is created meanwhile comes at the end. What is deleted
+moves the rest forward, over the border of a page, where it would be missed. So each page begins with the last rows of
+the one before: a page whose first row was seen has missed nothing. One that begins with a row never seen before may
+have, and the walk goes back until it meets what it knows.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import suppress
+from typing import TypeVar
+
+OVERLAP = 20  # rows that two pages share
+MOST_STEPS_BACK = 20  # in one walk: an order that changes all the time has no neighbours
+
+_log = logging.getLogger(__name__)
+
+Row = TypeVar("Row")
+Fetch = Callable[[int], Awaitable[list[Row]]]
+"""The page at an offset."""
+
+
+async def all_pages(fetch: Fetch[Row], id_of: Callable[[Row], str], page: int) -> AsyncGenerator[list[Row], None]:
+    """Every row once, in batches, in the order of the pages; `page` is how many rows a full page has.
+
+    While the caller works on a batch, the page after it is on its way. Of the rows only their ids are kept.
+    """
+    seen: set[bytes] = set()
+    offset, steps_back = 0, 0
+    coming = asyncio.ensure_future(fetch(offset))
+    try:
+        while True:
+            rows = await coming
+            keys = [_compact(id_of(row)) for row in rows]
+            if offset and (not keys or keys[0] not in seen) and steps_back < MOST_STEPS_BACK:
+                steps_back += 1
+                offset = max(0, offset - page // 2)
+                _log.info("Rows went away between two pages: looking again from row %d on.", offset)
+                coming = asyncio.ensure_future(fetch(offset))
+                continue
+            is_last = len(rows) < page
+            offset += len(rows) - OVERLAP
+            if not is_last:
+                coming = asyncio.ensure_future(fetch(offset))
+            fresh = []
+            for row, key in zip(rows, keys, strict=True):
+                if key not in seen:
+                    seen.add(key)
+                    fresh.append(row)
+            if fresh:
+                yield fresh
+            if is_last:
+                return
+    finally:
+        coming.cancel()
+        with suppress(asyncio.CancelledError, Exception):
+            await coming
+
+
+def _compact(row_id: str) -> bytes:
+    """An id in as few bytes as it needs: a UUID in 16."""
+    digits = row_id.replace("-", "")
+    if len(digits) == 32 and len(row_id) == 36:
+        with suppress(ValueError):
+            return bytes.fromhex(digits)
+    return row_id.encode()

@@ -69,11 +69,16 @@ async def _field(project_id: str, name: str) -> FieldDefinition | None:
     return await FieldDefinition.find_one({"project_id": {"$in": [None, project_id]}, "name": name})
 
 
+def is_field_name(name: str) -> bool:
+    """Whether a field can be named so, within its part: rules can say it, and it means nothing else there."""
+    return bool(_NAME.fullmatch(name)) and name not in _RESERVED
+
+
 def _check_name(name: str) -> None:
     part, dot, field = name.partition(".")
     if part not in PARTS or not dot:
         detail = f"A field is named part.name, and the part is one of {', '.join(PARTS)}."
         raise Invalid("The field cannot have this name.", [Problem(detail, "/name")])
-    if not _NAME.fullmatch(field) or field in _RESERVED:
+    if not is_field_name(field):
         detail = f"{field[:100]!r} is no name for a field: a letter, then letters, digits or _, 63 at most; no keyword."
         raise Invalid("The field cannot have this name.", [Problem(detail, "/name")])

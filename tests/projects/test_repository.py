@@ -21,7 +21,7 @@ from tests.projects import committing_process
 from tests.projects.repositories import Scene
 
 JOB = {"Muster-Job": "IMP-1"}
-KILLS = 20
+KILLS = 30
 
 
 @pytest.fixture

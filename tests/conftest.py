@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from motor.motor_asyncio import AsyncIOMotorDatabase
 
     from muster.resources import Resources
+    from muster.sandbox.attio import AttioSandbox
 
 ONE_HOUR = 3_600  # seconds
+COMPANIES, PEOPLE = 30, 60  # of the sandbox
 REAL_DATABASE = pytest.StashKey[Any]()
 
 
@@ -47,13 +49,39 @@ async def servers(servers_folder: Path) -> AsyncIterator[Addresses]:
 
 
 @pytest.fixture(scope="session")
-def settings(servers: Addresses, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """Settings of this session: its servers, a database of its own, an empty data folder."""
+async def attio_server() -> AsyncIterator[tuple["AttioSandbox", str]]:
+    """The stand-in for Attio on a real port, and its address (without `/v2`). Tests ask for `attio`."""
+    from muster.sandbox.attio import AttioSandbox
+    from muster.sandbox.attio_control import control
+    from muster.sandbox.attio_world import generated_world
+    from muster.sandbox.serving import serving
+
+    app = AttioSandbox(generated_world(COMPANIES, PEOPLE), control=control)
+    async with serving(app) as address:
+        yield app, address
+
+
+@pytest.fixture
+def attio(attio_server: tuple["AttioSandbox", str]) -> "AttioSandbox":
+    """The stand-in for Attio that the settings name, as new: 30 companies, 60 people, no faults, one key."""
+    from muster.sandbox.attio_world import generated_world
+
+    app, _ = attio_server
+    app.reset(generated_world(COMPANIES, PEOPLE))
+    return app
+
+
+@pytest.fixture(scope="session")
+def settings(
+    servers: Addresses, attio_server: tuple["AttioSandbox", str], tmp_path_factory: pytest.TempPathFactory
+) -> Settings:
+    """Settings of this session: its servers, a database of its own, an empty data folder, a sandbox for Attio."""
     return Settings.model_validate(
         {
             "mongodb_uri": servers.mongodb_uri,
             "mongodb_database": f"test_{secrets.token_hex(4)}",
             "redis_url": servers.redis_url,
+            "attio_base_url": f"{attio_server[1]}/v2",
             "data_dir": tmp_path_factory.mktemp("data"),
             "auth_secret": "a secret for tests that is long enough for HS256",
             "demo": False,

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from litestar import Litestar
@@ -18,6 +19,8 @@ from muster.api.headers import add_security_headers
 from muster.api.idempotency import Idempotency
 from muster.api.problems import EXCEPTION_HANDLERS
 from muster.api.requests import EncodedSlashes, JsonRequest, PathIds, refuse_other_media
+from muster.attio import connection as attio_connection
+from muster.attio import routes as attio
 from muster.cohorts import audit, erasure, members, slices, sources
 from muster.cohorts import routes as cohorts
 from muster.cohorts import service as cohorts_service
@@ -44,7 +47,7 @@ LARGEST_BODY = 10_000_000  # bytes; the import streams and has no limit
 def create_app(settings: Settings | None = None) -> Litestar:
     """The whole application. MongoDB and Redis are opened when it starts and closed when it stops."""
     settings = settings or load_settings()
-    _connect_features()
+    _connect_features(settings)
     tokens, sessions = BearerTokens(settings), Sessions(settings)
     app = Litestar(
         route_handlers=[
@@ -54,6 +57,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
             *cohorts.ROUTES,
             *jobs.ROUTES,
             *webhooks.ROUTES,
+            *attio.ROUTES,
             *console.routes(sessions),
         ],
         dependencies={
@@ -86,10 +90,14 @@ def create_app(settings: Settings | None = None) -> Litestar:
     return app
 
 
-def _connect_features() -> None:
+def _connect_features(settings: Settings) -> None:
     """What one feature must ask of another that it does not import."""
     projects_service.HOLDINGS[:] = [records_service.holdings, cohorts_service.holdings]
-    projects_service.DELETIONS[:] = [registry.forget_fields, webhooks_service.forget_webhooks]
+    projects_service.DELETIONS[:] = [
+        registry.forget_fields,
+        webhooks_service.forget_webhooks,
+        partial(attio_connection.forget, settings),
+    ]
     projects_service.TIME_ZONE_CHANGES[:] = [cohorts_service.follow_time_zone]
     records_service.ERASURES[:] = [erasure.erase, rolls.forget, jobs_service.forget, deliveries.forget_responses]
     records_service.SAVE_AS_COHORT[:] = [cohorts_service.save_import]

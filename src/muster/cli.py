@@ -14,11 +14,13 @@ from typing import Any
 
 import click
 
+from muster.attio.commands import attio
 from muster.cohorts.commands import cohorts, rules
 from muster.cohorts.index_commands import list_indexes
 from muster.errors import MusterError, StartError
 from muster.jobs.commands import jobs
 from muster.records.commands import import_group
+from muster.sandbox.commands import sandbox
 from muster.settings import Settings, load_settings
 from muster.webhooks.commands import webhooks
 from muster.workspace import apply_rules, demo
@@ -173,6 +175,7 @@ for command in (
     api,
     worker,
     watch,
+    sandbox,
     migrate_command,
     doctor_command,
     token,
@@ -182,5 +185,6 @@ for command in (
     rules,
     jobs,
     webhooks,
+    attio,
 ):
     main.add_command(command)

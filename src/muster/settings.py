@@ -4,6 +4,7 @@ import os
 from functools import cache
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -44,6 +45,17 @@ class Settings(BaseSettings):
         if address is not None and not address.get_secret_value().startswith(schemes):
             raise ValueError(f"begins with one of {', '.join(schemes)}")
         return address
+
+    @field_validator("attio_base_url")
+    @classmethod
+    def _keeps_the_key_private(cls, address: str) -> str:
+        """The key goes there: encrypted, or to a stand-in nearby."""
+        parsed = urlsplit(address)
+        host = parsed.hostname or ""
+        is_nearby = host in {"localhost", "::1"} or host.startswith("127.") or (host and "." not in host)
+        if not host or parsed.scheme not in {"https", "http"} or (parsed.scheme == "http" and not is_nearby):
+            raise ValueError("begins with https:// (http:// only for this machine)")
+        return address.rstrip("/")
 
     @property
     def data_path(self) -> Path:

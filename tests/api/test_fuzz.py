@@ -16,7 +16,7 @@ ODD = st.sampled_from(
 WORDS = (
     *("name", "description", "time_zone", "status", "score", "tags", "created_at", "rule", "kind", "members", "type"),
     *("project_id", "sample", "all", "any", "not", "field", "operator", "value", "expression", "pii_id", "lead", "id"),
-    *("url", "events", "cohort_ids", "active"),
+    *("url", "events", "cohort_ids", "active", "api_key"),
 )
 NAMES = st.sampled_from(WORDS) | ODD
 VALUES = st.recursive(
@@ -73,6 +73,7 @@ async def test_nothing_that_comes_in_is_our_failure(client: httpx.AsyncClient, d
     method, path = data.draw(st.sampled_from(operations(document)))
     ids = st.sampled_from(["P1", "COH-1", "PRJ-1", "WHK-1"]) | TEXT.filter(bool) | ODD.filter(bool)
     names = ("project_id", "pii_id", "cohort_id", "job_id", "name", "agent_id", "webhook_id", "delivery_id")
+    names += ("object_slug", "list_slug")
     values = {name: data.draw(ids) for name in names}
     url = httpx.URL("http://muster.test").copy_with(
         raw_path=b"/".join(

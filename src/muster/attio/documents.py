@@ -17,6 +17,7 @@ class AttioConnection(Document):
     workspace_name: str | None = None
     workspace_slug: str | None = None
     connected_at: datetime
+    rev: int = 1  # rises with every key
 
     class Settings:
         name = "attio_connections"

@@ -203,4 +203,6 @@ def _listed(values: Any) -> list[dict[str, Any]]:
     if values is None:
         return []
     listed = values if isinstance(values, list) else [values]
+    if not any(type(value) is not dict for value in listed):  # nearly always
+        return listed
     return [value if isinstance(value, dict) else {"value": value} for value in listed if value is not None]

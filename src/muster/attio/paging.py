@@ -12,6 +12,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
 from typing import TypeVar
 
+from muster.attio.errors import AttioApiError
+from muster.tasks import stop
+
 OVERLAP = 20  # rows that two pages share
 MOST_STEPS_BACK = 20  # in one walk: an order that changes all the time has no neighbours
 
@@ -54,9 +57,8 @@ async def all_pages(fetch: Fetch[Row], id_of: Callable[[Row], str], page: int) -
             if is_last:
                 return
     finally:
-        coming.cancel()
-        with suppress(asyncio.CancelledError, Exception):
-            await coming
+        with suppress(AttioApiError):  # whoever leaves does not want that page any more
+            await stop(coming)
 
 
 def _compact(row_id: str) -> bytes:

@@ -7,7 +7,15 @@ from typing import Any
 import click
 
 from muster.terminal.client import open_api
-from muster.terminal.output import as_json_option, limit_option, print_fields, print_json, print_rows, project_option, say
+from muster.terminal.output import (
+    as_json_option,
+    limit_option,
+    print_fields,
+    print_json,
+    print_rows,
+    project_option,
+    say,
+)
 
 LISTS = {"api_slug": "List", "name": "Name", "parent_objects": "Holds", "created_at": "Created"}
 

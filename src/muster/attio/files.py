@@ -95,20 +95,24 @@ def file_of(draft: FileDraft, imported_at: str) -> bytes:
 
 
 def _write(repository: Repository, drafts: Sequence[FileDraft], imported_at: datetime) -> list[Written]:
+    latest = {(draft.object_type, draft.record_id): draft for draft in drafts}  # a record that stands twice is one file
+    planned: dict[tuple[ObjectType, str], Written | _Plan] = {}
+    claimed: set[str] = set()
     with repository.locked(), Folders(repository.root, TOP) as folders:
-        results: list[Written | _Plan] = []
-        claimed: set[str] = set()
-        for draft in drafts:
+        for key, draft in latest.items():
             try:
                 plan = _plan(folders, draft, imported_at, claimed)
             except Occupied as error:
-                results.append(Written(draft.path or "", "failed", imported_at, error=str(error)))
+                planned[key] = Written(draft.path or "", "failed", imported_at, error=str(error))
             else:
                 claimed.add(plan.path)
-                results.append(plan)
-        suspects = [result.path for result in results if isinstance(result, _Plan) and result.suspect]
+                planned[key] = plan
+        suspects = [plan.path for plan in planned.values() if isinstance(plan, _Plan) and plan.suspect]
         heads = committed(repository.root, suspects) if suspects else {}
-        return [_carry_out(folders, each, heads) if isinstance(each, _Plan) else each for each in results]
+        done = {
+            key: _carry_out(folders, plan, heads) if isinstance(plan, _Plan) else plan for key, plan in planned.items()
+        }
+    return [done[draft.object_type, draft.record_id] for draft in drafts]
 
 
 def _plan(folders: Folders, draft: FileDraft, imported_at: datetime, claimed: set[str]) -> _Plan:

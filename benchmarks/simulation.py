@@ -19,6 +19,7 @@ from benchmarks.bench import machine
 from benchmarks.results import keep
 from muster.api import auth
 from muster.app import create_app
+from muster.embedded.mongod import cache_size
 from muster.embedded.servers import running_servers
 from muster.migrations import migrate
 from muster.resources import open_resources
@@ -36,7 +37,7 @@ async def simulate(changes: int, seed: int, size: Size) -> int:
     """Run on servers of our own; the exit code."""
     folder = Path(tempfile.mkdtemp(prefix="muster-simulation-", dir=_memory()))
     try:
-        async with running_servers(folder, mongod_options=TEST_COMMANDS) as addresses:
+        async with running_servers(folder, mongod_options=TEST_COMMANDS, cache_gigabytes=cache_size()) as addresses:
             settings = Settings.model_validate(
                 {
                     "mongodb_uri": addresses.mongodb_uri,

@@ -122,7 +122,8 @@ async def position_is_older(scene: Scene) -> float:
 
 async def position_is_the_beginning(scene: Scene) -> float:
     """The same from the first change that MongoDB remembers."""
-    async with database_of(scene.up.folder) as database, await database["profiles"].watch() as stream:
+    nothing = [{"$match": {"operationType": "none"}}]  # an event's own position exists at its own time only
+    async with database_of(scene.up.folder) as database, await database["profiles"].watch(nothing) as stream:
         await stream.try_next()
         token = dict(stream.resume_token or {})
         token["_data"] = token["_data"][:2] + LONG_AGO + token["_data"][18:]

@@ -77,6 +77,9 @@ def command(program: Path, folder: Path, port: int, *, cache_gigabytes: float | 
         # The transaction of a process that is killed stays open, and holds up whoever writes the same documents, for
         # up to one and a half times this long: 90 s by default. Those of Muster take milliseconds.
         *("--setParameter", f"transactionLifetimeLimitSeconds={TRANSACTION_LIFETIME}"),
+        # Above this share of changed pages, by default 20 %, every write must first evict some. In a cache of 0.25 GB
+        # transactions under way can pin more than that: mongod 6.0.5 then waits for itself, and never stops to.
+        *("--wiredTigerEngineConfigString", "eviction_dirty_trigger=60,eviction_updates_trigger=50"),
     ]
 
 

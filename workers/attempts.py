@@ -4,7 +4,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from muster.errors import MusterError
-from muster.jobs.service import Busy, Cancelled, Done, Fenced
+from muster.jobs.service import Busy, Cancelled, Done, Fenced, Waits
 
 _log = logging.getLogger(__name__)
 
@@ -16,7 +16,7 @@ async def attempt(job_id: str, work: Callable[[str], Awaitable[object]]) -> None
     """
     try:
         await work(job_id)
-    except (Busy, Done) as reason:
+    except (Busy, Done, Waits) as reason:
         _log.info("%s", reason.detail)
     except (Cancelled, Fenced) as reason:
         _log.warning("%s", reason.detail)

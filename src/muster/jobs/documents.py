@@ -51,6 +51,7 @@ class Job(Document):
     checkpoint: Any = None  # where the next attempt goes on, in the job's own words
     lease: JobLease = Field(default_factory=JobLease)
     cancel_requested: bool = False
+    due_at: datetime | None = None  # it waits for somebody else: nobody works on it before
     sent_at: datetime | None = None  # when a message was last sent; None: never, or Redis did not take it
     sends: int = 0  # messages sent since the last attempt began
     rev: int = 1

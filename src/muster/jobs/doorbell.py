@@ -29,12 +29,16 @@ class Actor(StrEnum):
     EVALUATE_COHORT = "evaluate_cohort"
     BUILD_INDEXES = "build_indexes"
     EDIT_MEMBERS = "edit_members"
+    RUN_EXPERIMENT = "run_experiment"
+    ASSIGN_EXPERIMENTS = "assign_experiments"
 
 
 ACTOR_OF_KIND: Mapping[str, Actor] = {
     "evaluate": Actor.EVALUATE_COHORT,
     "index": Actor.BUILD_INDEXES,
     "members": Actor.EDIT_MEMBERS,
+    "experiment": Actor.RUN_EXPERIMENT,
+    "assign_experiments": Actor.ASSIGN_EXPERIMENTS,
 }
 
 

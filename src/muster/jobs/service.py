@@ -15,7 +15,18 @@ from muster.api.paging import decode_cursor, page_of
 from muster.errors import Conflict, NotFound
 from muster.jobs.documents import UNFINISHED, Job, JobState, job_from
 from muster.jobs.doorbell import ACTOR_OF_KIND, forgot_everything, ring
-from muster.jobs.working import MAXIMUM_ATTEMPTS, NO_LIVE_LEASE, Busy, Cancelled, Claimed, Done, Fenced, claim
+from muster.jobs.working import (
+    IS_DUE,
+    MAXIMUM_ATTEMPTS,
+    NO_LIVE_LEASE,
+    Busy,
+    Cancelled,
+    Claimed,
+    Done,
+    Fenced,
+    Waits,
+    claim,
+)
 
 __all__ = [
     "Busy",
@@ -23,6 +34,7 @@ __all__ = [
     "Claimed",
     "Done",
     "Fenced",
+    "Waits",
     "cancel",
     "claim",
     "create_job",
@@ -32,6 +44,7 @@ __all__ = [
     "retry",
     "send",
     "sweep",
+    "wake",
 ]
 
 # A message not answered by an attempt is sent again after 10 s, then 20, 40 … up to 10.6 minutes: in a long queue
@@ -158,6 +171,7 @@ async def retry(owner: str, job_id: str) -> Job:
                     "error": None,
                     "attempts_since_progress": 0,
                     "cancel_requested": False,
+                    "due_at": None,
                     "sent_at": None,
                     "sends": 0,
                     "finished_at": None,
@@ -173,6 +187,17 @@ async def retry(owner: str, job_id: str) -> Job:
     job = job_from(found)
     await send(job)
     return job
+
+
+async def wake(job_id: str) -> None:
+    """Let a job that waits go on at once, because what it waits for is there."""
+    found = await Job.get_motor_collection().find_one_and_update(
+        {"_id": job_id, "state": {"$in": list(UNFINISHED)}, "$expr": {"$and": [NO_LIVE_LEASE, {"$not": [IS_DUE]}]}},
+        [{"$set": {"due_at": "$$NOW"}}],
+        return_document=ReturnDocument.AFTER,
+    )
+    if found is not None:
+        await send(job_from(found))
 
 
 async def forget(
@@ -210,11 +235,12 @@ async def sweep() -> int:
             {"$pow": [2, {"$min": ["$sends", MAXIMUM_DOUBLINGS]}]},
         ]
     }
-    due: dict[str, Any] = {"$gte": [waited, patience]}
+    rested = {"$lt": [{"$ifNull": ["$sent_at", "$created_at"]}, "$due_at"]}  # and was not sent since
+    due: dict[str, Any] = {"$or": [rested, {"$gte": [waited, patience]}]}
     if await forgot_everything():
         due = NO_LIVE_LEASE
     sent = 0
-    query = {**abandoned, "$expr": {"$and": [NO_LIVE_LEASE, due]}, "kind": {"$in": list(ACTOR_OF_KIND)}}
+    query = {**abandoned, "$expr": {"$and": [NO_LIVE_LEASE, IS_DUE, due]}, "kind": {"$in": list(ACTOR_OF_KIND)}}
     async for job in Job.find(query).sort("created_at"):
         await send(job)
         sent += 1

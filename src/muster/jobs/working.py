@@ -29,6 +29,7 @@ LAST_ATTEMPT = "jobs:last-attempt"  # the lease that the third ones take turns w
 
 # A missing or null expires_at sorts below every date.
 NO_LIVE_LEASE: dict[str, Any] = {"$lte": ["$lease.expires_at", "$$NOW"]}
+IS_DUE: dict[str, Any] = {"$lte": ["$due_at", "$$NOW"]}
 
 _log = logging.getLogger(__name__)
 
@@ -47,6 +48,19 @@ class Cancelled(Conflict):
 
 class Fenced(Conflict):
     """Our lease on the job ran out and somebody else took over: what we still write must not count."""
+
+
+class Waits(Conflict):
+    """The job waits for somebody else, and nobody works on it meanwhile: the sweep sends it again when it is due.
+
+    Raised inside of `claim` it gives the worker back; `resume_after` is how long, from now on.
+    """
+
+    resume_after: timedelta
+
+    def __init__(self, detail: str, resume_after: timedelta) -> None:
+        super().__init__(detail)
+        self.resume_after = resume_after
 
 
 @dataclass
@@ -142,8 +156,8 @@ async def claim(job_id: str, *, ttl: timedelta = LEASE_TTL) -> AsyncIterator[Cla
     """Work on a job, alone. Raises Busy or Done when it is not to be had, NotFound when there is none.
 
     Leaving normally, the job has succeeded with `claimed.result`. What is raised inside decides otherwise, and is
-    raised on: Cancelled cancels it; a MusterError fails it with its sentence, any other error with a general one;
-    a server that went away (MongoDB, Redis, network) or our own shutdown leaves it to the next attempt.
+    raised on: Cancelled cancels it; Waits lets it rest; a MusterError fails it with its sentence, any other error with
+    a general one; a server that went away (MongoDB, Redis, network) or our own shutdown leaves it to the next attempt.
     """
     holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
     async with _taken(job_id, holder, ttl) as job:
@@ -195,7 +209,8 @@ async def _take(job_id: str, holder: str, ttl: timedelta, *, attempts: Any) -> J
             "fence": {"$add": ["$lease.fence", 1]},
             "expires_at": {"$add": ["$$NOW", round(ttl / timedelta(milliseconds=1))]},
         },
-        "attempts": {"$add": ["$attempts", 1]},
+        "attempts": {"$add": ["$attempts", {"$cond": [{"$gt": ["$due_at", None]}, 0, 1]}]},  # not when it only waited
+        "due_at": None,
         "attempts_since_progress": {"$add": ["$attempts_since_progress", 1]},
         "error": None,
         "sends": 0,
@@ -208,7 +223,7 @@ async def _take(job_id: str, holder: str, ttl: timedelta, *, attempts: Any) -> J
             "state": {"$in": list(UNFINISHED)},
             "cancel_requested": False,
             "attempts_since_progress": attempts,
-            "$expr": NO_LIVE_LEASE,
+            "$expr": {"$and": [NO_LIVE_LEASE, IS_DUE]},
         },
         [{"$set": attempt}],
         return_document=ReturnDocument.AFTER,
@@ -226,7 +241,7 @@ async def _refuse(job_id: str) -> None:
     if job.cancel_requested or job.attempts_since_progress >= MAXIMUM_ATTEMPTS:
         raise Done(f"{job_id} is not tried again: it was cancelled, or only killed its workers.")
     if job.attempts_since_progress < MAXIMUM_ATTEMPTS - 1:
-        raise Busy(f"{job_id} is being worked on.")
+        raise Busy(f"{job_id} is being worked on, or waits.")
 
 
 async def _hold_on(lease: Lease) -> None:
@@ -257,6 +272,9 @@ async def _record(claimed: Claimed, error: BaseException) -> None:
             return
         case Cancelled():
             outcome: dict[str, Any] = {"state": "cancelled", "finished_at": "$$NOW"}
+        case Waits(resume_after=resume_after):
+            due_at = {"$add": ["$$NOW", round(resume_after / timedelta(milliseconds=1))]}
+            outcome = {**again, "state": "running", "due_at": due_at}
         case PyMongoError() | RedisError() | OSError() | Unavailable():
             sentence = f"The last attempt ended with {type(error).__name__}; the log of the workers has the details."
             outcome = {"state": "queued", "error": {"$literal": sentence}}

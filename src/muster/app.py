@@ -27,6 +27,9 @@ from muster.cohorts import service as cohorts_service
 from muster.console import routes as console
 from muster.console.pages import template_engine, unknown_address
 from muster.console.sessions import Sessions
+from muster.experiments import erasure as experiments_erasure
+from muster.experiments import routes as experiments
+from muster.experiments import service as experiments_service
 from muster.jobs import routes as jobs
 from muster.jobs import service as jobs_service
 from muster.projects import routes as projects
@@ -58,6 +61,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
             *jobs.ROUTES,
             *webhooks.ROUTES,
             *attio.ROUTES,
+            *experiments.ROUTES,
             *console.routes(sessions),
         ],
         dependencies={
@@ -92,16 +96,28 @@ def create_app(settings: Settings | None = None) -> Litestar:
 
 def _connect_features(settings: Settings) -> None:
     """What one feature must ask of another that it does not import."""
-    projects_service.HOLDINGS[:] = [records_service.holdings, cohorts_service.holdings]
+    projects_service.HOLDINGS[:] = [
+        records_service.holdings,
+        cohorts_service.holdings,
+        experiments_service.holdings,
+    ]
     projects_service.DELETIONS[:] = [
         registry.forget_fields,
         webhooks_service.forget_webhooks,
         partial(attio_connection.forget, settings),
     ]
     projects_service.TIME_ZONE_CHANGES[:] = [cohorts_service.follow_time_zone]
-    records_service.ERASURES[:] = [erasure.erase, rolls.forget, jobs_service.forget, deliveries.forget_responses]
+    records_service.ERASURES[:] = [
+        erasure.erase,
+        rolls.forget,
+        jobs_service.forget,
+        deliveries.forget_responses,
+        experiments_erasure.erase,
+    ]
     records_service.SAVE_AS_COHORT[:] = [cohorts_service.save_import]
     sources.IMPORTS[:] = []
+    cohorts_service.blockers[:] = [experiments_service.users_of]
+    records_service.EXPERIMENTS[:] = [experiments_service.experiment_ids_of]
     records_service.MEMBERSHIPS[:] = [members.cohort_ids_of]
 
 

@@ -18,6 +18,7 @@ from muster.attio.commands import attio
 from muster.cohorts.commands import cohorts, rules
 from muster.cohorts.index_commands import list_indexes
 from muster.errors import MusterError, StartError
+from muster.experiments.commands import experiments
 from muster.jobs.commands import jobs
 from muster.records.commands import import_group
 from muster.sandbox.commands import sandbox
@@ -183,6 +184,7 @@ for command in (
     import_group,
     cohorts,
     rules,
+    experiments,
     jobs,
     webhooks,
     attio,

@@ -16,6 +16,7 @@ from muster.api.documents import DOCUMENTS as API
 from muster.attio.documents import DOCUMENTS as ATTIO
 from muster.cohorts.documents import DOCUMENTS as COHORTS
 from muster.errors import StartError
+from muster.experiments.documents import DOCUMENTS as EXPERIMENTS
 from muster.jobs.documents import DOCUMENTS as JOBS
 from muster.jobs.doorbell import doorbell
 from muster.projects.documents import DOCUMENTS as PROJECTS
@@ -24,7 +25,16 @@ from muster.rules import FunctionError, known_functions
 from muster.settings import Settings
 from muster.webhooks.documents import DOCUMENTS as WEBHOOKS
 
-DOCUMENTS: Sequence[type[Document]] = (*API, *PROJECTS, *RECORDS, *JOBS, *COHORTS, *WEBHOOKS, *ATTIO)
+DOCUMENTS: Sequence[type[Document]] = (
+    *API,
+    *PROJECTS,
+    *RECORDS,
+    *JOBS,
+    *COHORTS,
+    *WEBHOOKS,
+    *ATTIO,
+    *EXPERIMENTS,
+)
 
 
 @dataclass(frozen=True, slots=True)

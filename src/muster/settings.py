@@ -30,6 +30,7 @@ class Settings(BaseSettings):
     modal_url: str | None = None
     modal_key: SecretStr | None = None
     modal_secret: SecretStr | None = None
+    public_url: str | None = None
     webhooks_allow_private: bool = False
     auth_secret: SecretStr | None = None
     auth_jwks_url: str | None = None

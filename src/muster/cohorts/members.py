@@ -115,22 +115,27 @@ async def shown(rows: Sequence[Mapping[str, Any]]) -> list[MemberOut]:
 
 
 def member_out(profile: Mapping[str, Any], entered_at: datetime, cause: str) -> MemberOut:
-    """How a profile is shown in a list of members: the contact's name before the person's before the company's."""
+    """How a profile is shown in a list of members."""
     contact, person, company = (profile.get(part) or {} for part in ("contact", "person", "company"))
-    is_company = "company" in profile and "person" not in profile and "contact" not in profile
     domains = company.get("domains") or [None]
+    name, kind = name_and_type(profile)
     return MemberOut(
         pii_id=profile["pii_id"],
-        name=contact.get("name")
-        or person.get("name")
-        or company.get("name")
-        or (profile.get("lead") or {}).get("name"),
-        type="company" if is_company else "person",
+        name=name,
+        type=kind,
         email=contact.get("email") or person.get("email"),
         domain=domains[0],
         entered_at=entered_at,
         cause=cause,
     )
+
+
+def name_and_type(profile: Mapping[str, Any]) -> tuple[str | None, Literal["company", "person"]]:
+    """What a profile is called, and what it is: the contact's name before the person's before the company's."""
+    contact, person, company = (profile.get(part) or {} for part in ("contact", "person", "company"))
+    is_company = "company" in profile and "person" not in profile and "contact" not in profile
+    name = contact.get("name") or person.get("name") or company.get("name") or (profile.get("lead") or {}).get("name")
+    return name, "company" if is_company else "person"
 
 
 async def cohort_ids_of(_project_id: str, profile: ObjectId) -> list[str]:

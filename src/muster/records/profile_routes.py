@@ -43,12 +43,12 @@ class ImportOperation(Operation):
 
 @get("/v1/profiles/{pii_id:str}", summary="Show a profile", tags=["profiles"])
 async def show_profile(project: NamedDependency[str], pii_id: FromPath[str]) -> Response[ProfileAnswer]:
-    """Everything known about one person or company, and the cohorts it is in.
+    """Everything known about one person or company, the cohorts it is in, and the experiments that take it.
 
-    The ETag is the profile's; which cohorts it is in does not change it.
+    The ETag is the profile's; which cohorts and experiments it is in does not change it.
     """
     profile = await service.profile(project, pii_id)
-    answer = ProfileAnswer.of(profile, await service.cohorts_of(profile))
+    answer = ProfileAnswer.of(profile, await service.cohorts_of(profile), await service.experiments_of(profile))
     return Response(answer, headers={"ETag": etags.etag(profile.rev)})
 
 

@@ -30,15 +30,16 @@ class ProfileAnswer(BaseModel):
     person: dict[str, Any] | None
     company: dict[str, Any] | None
     cohorts: list[str]
+    experiment_ids: list[str]
     created_at: datetime
     updated_at: datetime
     rev: int
 
     @classmethod
-    def of(cls, profile: Profile, cohorts: list[str]) -> "ProfileAnswer":
-        """The answer for a stored profile in these cohorts."""
-        stored = profile.model_dump(include=set(cls.model_fields) - {"cohorts"})
-        return cls(**stored, cohorts=cohorts)
+    def of(cls, profile: Profile, cohorts: list[str], experiments: list[str]) -> "ProfileAnswer":
+        """The answer for a stored profile in these cohorts and experiments."""
+        stored = profile.model_dump(include=set(cls.model_fields) - {"cohorts", "experiment_ids"})
+        return cls(**stored, cohorts=cohorts, experiment_ids=experiments)
 
 
 class ErasedAnswer(BaseModel):

@@ -24,6 +24,7 @@ __all__ = [
     "cohorts_of",
     "create_part",
     "erase",
+    "experiments_of",
     "has_part",
     "holdings",
     "profile",
@@ -54,6 +55,9 @@ SAVE_AS_COHORT: list[SaveAsCohort] = []
 
 MEMBERSHIPS: list[Callable[[str, ObjectId], Awaitable[Sequence[str]]]] = []
 """Who knows the cohorts of a profile: project and `_id` → ids. `muster.app` fills it."""
+
+EXPERIMENTS: list[Callable[[str, ObjectId], Awaitable[Sequence[str]]]] = []
+"""Who knows the experiments of a profile: project and `_id` → ids. `muster.app` fills it."""
 
 
 async def profile(project_id: str, pii_id: str) -> Profile:
@@ -150,6 +154,11 @@ async def cohorts_of(profile: Profile) -> list[str]:
     """The ids of the cohorts that this profile is in, in order of their number."""
     found = {cohort for known in MEMBERSHIPS for cohort in await known(profile.project_id, profile.id)}
     return sorted(found, key=lambda cohort: (len(cohort), cohort))
+
+
+async def experiments_of(profile: Profile) -> list[str]:
+    """The ids of the experiments that take this profile, or took it in a run."""
+    return [experiment for known in EXPERIMENTS for experiment in await known(profile.project_id, profile.id)]
 
 
 async def _change(

@@ -78,7 +78,7 @@ class Poster:
             return Answer(_since(started), status)
         reason = f"The endpoint answered {status}"
         reason += "; redirects are not followed." if 300 <= status < 400 else "."
-        return Answer(_since(started), status, reason, text, _retry_after(answered))
+        return Answer(_since(started), status, reason, text, retry_after(answered))
 
     async def _exchange(
         self, url: str, body: bytes, headers: Mapping[str, str]
@@ -113,7 +113,7 @@ def _since(started: float) -> float:
     return round((time.perf_counter() - started) * 1000, 1)
 
 
-def _retry_after(headers: Mapping[str, str]) -> float | None:
+def retry_after(headers: Mapping[str, str]) -> float | None:
     """The seconds that an endpoint asks to be left alone, from a number or a date; None without a valid wish."""
     wish = headers.get("retry-after", "").strip()
     if not wish:

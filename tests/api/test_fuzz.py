@@ -17,6 +17,7 @@ WORDS = (
     *("name", "description", "time_zone", "status", "score", "tags", "created_at", "rule", "kind", "members", "type"),
     *("project_id", "sample", "all", "any", "not", "field", "operator", "value", "expression", "pii_id", "lead", "id"),
     *("url", "events", "cohort_ids", "active", "api_key"),
+    *("config", "personas", "dispatch", "arms", "cohort_id", "experiment_ids", "fields", "seed", "backend"),
 )
 NAMES = st.sampled_from(WORDS) | ODD
 VALUES = st.recursive(
@@ -45,6 +46,9 @@ QUERIES = st.dictionaries(
             "fields",
             "matching",
             "save_as_cohort",
+            "personal",
+            "first",
+            "arm",
         ]
     ),
     TEXT | ODD | st.datetimes(timezones=st.timezones() | st.none()).map(datetime.isoformat),
@@ -69,11 +73,14 @@ def operations(document: dict[str, Any]) -> list[tuple[str, str]]:
 async def test_nothing_that_comes_in_is_our_failure(client: httpx.AsyncClient, data: st.DataObject) -> None:
     await client.put("/v1/leads/P1", json={"status": "new"})
     await client.post("/v1/cohorts", json={"name": "some", "kind": "static"}, headers={"Idempotency-Key": "once"})
+    await client.post("/v1/experiments", json={"name": "some"}, headers={"Idempotency-Key": "experiment"})
     document = (await client.get("/schema/openapi.json")).json()
     method, path = data.draw(st.sampled_from(operations(document)))
-    ids = st.sampled_from(["P1", "COH-1", "PRJ-1", "WHK-1"]) | TEXT.filter(bool) | ODD.filter(bool)
-    names = ("project_id", "pii_id", "cohort_id", "job_id", "name", "agent_id", "webhook_id", "delivery_id")
-    names += ("object_slug", "list_slug")
+    ids = st.sampled_from(["P1", "COH-1", "PRJ-1", "WHK-1", "EXP-1"]) | TEXT.filter(bool) | ODD.filter(bool)
+    names = (
+        *("project_id", "pii_id", "cohort_id", "job_id", "name", "agent_id", "webhook_id", "delivery_id"),
+        *("object_slug", "list_slug", "experiment_id", "run_id"),
+    )
     values = {name: data.draw(ids) for name in names}
     url = httpx.URL("http://muster.test").copy_with(
         raw_path=b"/".join(

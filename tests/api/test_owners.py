@@ -24,6 +24,9 @@ BODIES: dict[str, Any] = {
     "post /v1/webhooks": {"url": "https://1.1.1.1/", "events": ["cohort.entered"]},
     "patch /v1/webhooks/{webhook_id}": {"active": False},
     "put /v1/attio/connection": {"api_key": "k" * 64},
+    "post /v1/experiments": {"name": "mine"},
+    "patch /v1/experiments/{experiment_id}": {"name": "mine"},
+    "post /v1/cohorts/{cohort_id}/experiments": {"experiment_ids": ["EXP-1"]},
     "post /v1/rules/preview": {"rule": "lead.score > 1"},
     "post /v1/rules/check": {"rule": "lead.score > 1"},
 }
@@ -43,7 +46,13 @@ async def bobs(client: httpx.AsyncClient, token_for: Callable[[str], str]) -> di
     body = {"url": "https://1.1.1.1/", "events": ["cohort.entered"], **params}
     webhook = (await client.post("/v1/webhooks", json=body, headers=bob)).json()["id"]
     delivery = (await client.post(f"/v1/webhooks/{webhook}/test", headers=bob)).json()["id"]
+    local = {"dispatch": {"backend": "local", "callable": "toy"}}
+    made = {"name": "bobs", "cohort_id": cohort_id, "config": local, **params}
+    experiment = (await client.post("/v1/experiments", json=made, headers=bob)).json()["id"]
+    run = (await client.post(f"/v1/experiments/{experiment}/run", headers=bob)).json()["run_id"]
     return {
+        "experiment_id": experiment,
+        "run_id": run,
         "project_id": project,
         "pii_id": "P-bob",
         "cohort_id": cohort_id,
@@ -82,7 +91,10 @@ def operations(document: dict[str, Any]) -> Iterator[Operation]:
 
 
 async def everything(resources: Resources) -> dict[str, Any]:
-    names = ("projects", "profiles", "fields", "cohorts", "memberships", "jobs", "webhooks", "webhook_deliveries")
+    names = [
+        *("projects", "profiles", "fields", "cohorts", "memberships", "jobs", "webhooks", "webhook_deliveries"),
+        *("experiments", "experiment_runs", "personas"),
+    ]
     return {name: await resources.database[name].find().sort("_id", 1).to_list(None) for name in names}
 
 

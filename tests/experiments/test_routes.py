@@ -101,22 +101,32 @@ async def test_the_configuration_holds_every_member_as_a_persona(lab: Lab) -> No
     assert config == {"question": "Why?"}
     assert personas == {"generationType": "cohort", "cohortId": cohort, "count": 1_235, "tone": "dry"}
     assert len(members) == 1_235
-    assert members[7] == {
-        "name": "Person 7",
-        "type": "person",
-        "attributes": {"lead.score": 7.0, "lead.source": "lab", "contact.country": "US", "contact.name": "Person 7"},
-    } | {"attributes": members[7]["attributes"]}
-    assert members[7]["attributes"]["lead.score"] == 7
+    seventh = next(member for member in members if member["name"] == "Person 7")
+    attributes = {"lead.score": 7.0, "lead.source": "lab", "contact.country": "US", "contact.name": "Person 7"}
+    assert seventh == {"name": "Person 7", "type": "person", "attributes": attributes}
     assert [member["type"] for member in members].count("company") == 1
     assert not any("@people.example" in json.dumps(member) or "+1 555" in json.dumps(member) for member in members)
 
     chosen = {"fields": "contact.email,lead.score", "first": 5}
     few = (await lab.http.get(f"/v1/experiments/{experiment}/config", params=chosen)).json()["personas"]
     assert few["count"] == 1_235
-    assert names(few["members"]) == [f"Person {number}" for number in range(5)]
-    assert few["members"][3]["attributes"] == {"contact.email": "person3@people.example", "lead.score": 3.0}
+    assert few["members"] == [
+        {
+            "name": name,
+            "type": member["type"],
+            "attributes": {
+                "contact.email": f"{name.lower().replace(' ', '')}@people.example",
+                "lead.score": float(name.split()[-1]),
+            }
+            if member["type"] == "person"
+            else {"lead.score": 1.0},
+        }
+        for member in members[:5]
+        for name in [member["name"]]
+    ]
     personal = (await lab.http.get(f"/v1/experiments/{experiment}/config", params={"personal": True})).json()
-    assert personal["personas"]["members"][0]["attributes"]["contact.phone"] == "+1 555 0000"
+    phones = {member["attributes"].get("contact.phone") for member in personal["personas"]["members"]}
+    assert phones == {None, *(f"+1 555 {number:04}" for number in range(1_234))}
     wrong = await lab.http.get(f"/v1/experiments/{experiment}/config", params={"fields": "lead.nothing"})
     assert wrong.status_code == 422
 

@@ -186,6 +186,7 @@ async def test_a_profile_is_all_its_parts(client: httpx.AsyncClient) -> None:
         "person": None,
         "company": None,
         "cohorts": [],
+        "experiment_ids": [],
     }
 
 

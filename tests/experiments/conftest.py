@@ -1,19 +1,15 @@
 """An API whose Modal is the stand-in, people in cohorts, and a worker that a test drives."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, nullcontext, suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 import pytest
-import uvicorn
-from litestar import Litestar
 from pydantic import SecretStr
 
 from muster.app import create_app
-from muster.embedded.ports import free_port
 from muster.experiments import runs
 from muster.jobs.documents import Job
 from muster.projects.service import project_of
@@ -21,29 +17,11 @@ from muster.records.service import upsert_parts
 from muster.resources import Resources
 from muster.sandbox import modal as sandbox
 from muster.sandbox.modal import Modal
+from muster.sandbox.serving import serving
 from muster.settings import Settings
 from tests.conftest import _bind, running
 
 KEY, SECRET = "wk-canary-of-the-key", "ws-canary-of-the-secret"
-
-
-@asynccontextmanager
-async def serving(app: Litestar) -> AsyncIterator[str]:
-    """An application on the loopback; its address."""
-    port = free_port()
-    config = uvicorn.Config(
-        app, host="127.0.0.1", port=port, log_config=None, access_log=False, timeout_graceful_shutdown=1
-    )
-    server = uvicorn.Server(config)
-    server.capture_signals = nullcontext  # type: ignore[assignment]  # signals are pytest's
-    task = asyncio.create_task(server.serve())
-    while not server.started:
-        await asyncio.sleep(0.01)
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        await task
 
 
 @dataclass

@@ -22,12 +22,32 @@ DEFAULT_PORT = 8100
     help="A folder of companies.ndjson, people.ndjson, lists.ndjson, attribute-types.json: serve these instead.",
 )
 @click.option("--rate", type=click.FloatRange(1), default=100, show_default=True, help="Requests a second allowed.")
-def sandbox(*, host: str, port: int, companies: int, people: int, data: Path | None, rate: float) -> None:
-    """Serve a stand-in for Attio with made-up records, until Ctrl-C. Prints the settings that lead Muster to it."""
+@click.option(
+    "--personas-per-second",
+    type=click.FloatRange(0.01),
+    default=500,
+    show_default=True,
+    help="How quick experiments are.",
+)
+def sandbox(
+    *,
+    host: str,
+    port: int,
+    companies: int,
+    people: int,
+    data: Path | None,
+    rate: float,
+    personas_per_second: float,
+) -> None:
+    """Serve stand-ins for Attio, with made-up records, and for Modal, with a toy experiment, until Ctrl-C.
+
+    Prints the settings that lead Muster to them.
+    """
     import asyncio
     import signal
 
     from muster.errors import StartError
+    from muster.sandbox import modal
     from muster.sandbox.attio import KEY, AttioSandbox
     from muster.sandbox.attio_control import control
     from muster.sandbox.attio_world import generated_world, world_of_folder
@@ -37,7 +57,8 @@ def sandbox(*, host: str, port: int, companies: int, people: int, data: Path | N
         world = world_of_folder(data) if data else generated_world(companies, people)
     except (OSError, ValueError) as error:
         raise StartError(f"{data} cannot be served ({error}).") from None
-    app = AttioSandbox(world, rate=rate, control=control)
+    stand_in = modal.Modal(keys=(modal.KEY, modal.SECRET), per_second=personas_per_second)
+    app = modal.beside(AttioSandbox(world, rate=rate, control=control), stand_in)
 
     async def run() -> None:
         stopped = asyncio.Event()
@@ -45,10 +66,14 @@ def sandbox(*, host: str, port: int, companies: int, people: int, data: Path | N
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
         async with serving(app, host, port) as address:
             counts = ", ".join(f"{len(rows):,} {slug}" for slug, rows in world.objects.items())
-            say(f"A sandbox, not Attio: {counts}, {len(world.lists)} lists. Nothing in it is real, nothing is kept.")
-            say("Put these two lines into .env and start Muster (`make run`):")
+            say(f"A sandbox, neither Attio nor Modal: {counts}, {len(world.lists)} lists, and a toy experiment.")
+            say("Nothing in it is real, nothing is kept.")
+            say("Put these lines into .env and start Muster (`make run`):")
             click.echo(f"MUSTER_ATTIO_BASE_URL={address}/v2")
             click.echo(f"MUSTER_ATTIO_API_KEY={KEY}")
+            click.echo(f"MUSTER_MODAL_URL={address}{modal.PATH}")
+            click.echo(f"MUSTER_MODAL_KEY={modal.KEY}")
+            click.echo(f"MUSTER_MODAL_SECRET={modal.SECRET}")
             say(f"What can go wrong, and how to ask for it: {address}/sandbox. Ctrl-C stops it.")
             await stopped.wait()
 

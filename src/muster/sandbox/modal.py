@@ -19,6 +19,7 @@ from litestar.datastructures import State
 from litestar.params import FromPath
 
 PATH = "/modal"
+KEY, SECRET = "wk-sandbox", "ws-sandbox"
 LARGEST_BODY = 1_000_000_000  # bytes, unpacked
 PER_SECOND = 500.0  # personas: slow enough to watch
 AT_ONCE = 50  # personas between two breaths
@@ -149,11 +150,16 @@ ROUTER = Router(PATH, route_handlers=[start, result], request_max_body_size=None
 
 
 def create_app(modal: Modal) -> Litestar:
-    """The stand-in alone."""
+    """The stand-in as an application of its own."""
+    return Litestar([ROUTER], state=State({"modal": modal}), openapi_config=None, logging_config=None)
 
-    async def stop(_: Litestar) -> None:
-        modal.stop()
 
-    return Litestar(
-        [ROUTER], state=State({"modal": modal}), on_shutdown=[stop], openapi_config=None, logging_config=None
-    )
+def beside(app: Any, modal: Modal) -> Any:
+    """Another application, with this stand-in below PATH."""
+    own = create_app(modal)
+
+    async def both(scope: Any, receive: Any, send: Any) -> None:
+        mine = scope.get("path", "").startswith(f"{PATH}/") or scope.get("path") == PATH
+        await (own if mine else app)(scope, receive, send)
+
+    return both

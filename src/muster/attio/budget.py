@@ -31,10 +31,13 @@ class Budget:
 
     async def turn(self) -> None:
         """Return when the next request may go."""
-        slot = max(time.monotonic(), self._next, self._paused_until)
-        self._next = slot + 1 / self.rate
-        while (wait := max(slot, self._paused_until) - time.monotonic()) > 0:  # noqa: ASYNC110  a pause may grow
-            await asyncio.sleep(wait)
+        while True:
+            slot = max(time.monotonic(), self._next, self._paused_until)
+            self._next = slot + 1 / self.rate
+            if (wait := slot - time.monotonic()) > 0:
+                await asyncio.sleep(wait)
+            if time.monotonic() >= self._paused_until:  # else a 429 came meanwhile: a new turn, behind the pause
+                return
 
     def answered(self) -> None:
         """An answer came in peace."""

@@ -5,14 +5,13 @@ from types import TracebackType
 from typing import Any, Literal, Self
 from urllib.parse import quote
 
-import httpx
 from pydantic import SecretStr
 
 from muster.attio import models
 from muster.attio.budget import Budget
 from muster.attio.models import AttioList, Attribute, ListEntry, Record
 from muster.attio.paging import all_pages
-from muster.attio.requests import PATIENT, Patience, Requests
+from muster.attio.requests import PATIENT, KeyNow, Patience, Requests
 
 PAGE = 500  # rows a query answers at most; larger limits are not honoured reliably
 
@@ -36,12 +35,14 @@ class AttioClient:
         api_key: SecretStr,
         *,
         base_url: str,
+        key_now: KeyNow | None = None,
         budget: Budget | None = None,
         patience: Patience = PATIENT,
-        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        """`base_url` ends in `/v2`; `budget` is that of the workspace, by default one of the key's own."""
-        self._requests = Requests(api_key, base_url, budget=budget, patience=patience, transport=transport)
+        """`base_url` ends in `/v2`; `budget` is that of the workspace, by default one of the client's own; `key_now`
+        says what has become of the key meanwhile.
+        """
+        self._requests = Requests(api_key, base_url, key_now=key_now, budget=budget, patience=patience)
 
     async def __aenter__(self) -> Self:
         await self._requests.__aenter__()

@@ -47,19 +47,27 @@ class State:
 
 
 async def client_of(project_id: str, settings: Settings, *, patience: Patience = PATIENT) -> AttioClient:
-    """A client (to be entered with `async with`) for a project, with the key as it is in its file now.
+    """A client (to be entered with `async with`) for a project, with the key as it is in its file now, and as it will
+    be: each request reads it anew, so that a key which is replaced while a job runs does not end it.
 
     Raises Conflict when the project is not connected, or its key leads to another workspace than the one it is bound
-    to; AttioKeyRefused when the key was revoked; AttioUnavailable when Attio does not answer.
+    to; AttioKeyRefused when the key was revoked; AttioUnavailable when Attio does not answer. Requests may raise these
+    later, too.
     """
-    key, _ = key_of(project_id, settings)
-    if key is None:
-        raise Conflict(
-            f"{project_id} is not connected with Attio: give it a key with PUT /v1/attio/connection, or with "
-            "`muster attio connect`."
-        )
+    key = _needed_key(project_id, settings)
     workspace_id = await _workspace_of(key, project_id, settings, patience)
-    return AttioClient(key, base_url=settings.attio_base_url, budget=budget_of(workspace_id), patience=patience)
+
+    async def key_now() -> SecretStr:
+        nonlocal key
+        current = _needed_key(project_id, settings)
+        if current != key:
+            if await _workspace_of(current, project_id, settings, patience) != workspace_id:
+                raise Conflict(f"{project_id} was connected with another Attio workspace meanwhile.")
+            key = current
+        return key
+
+    budget = budget_of(workspace_id)
+    return AttioClient(key, base_url=settings.attio_base_url, key_now=key_now, budget=budget, patience=patience)
 
 
 async def connect(
@@ -77,6 +85,7 @@ async def connect(
     """
     project = await project_of(owner, project_id)
     await _check_rev(project.id, revs)
+    key = SecretStr(key.get_secret_value().strip())  # as it was pasted
     found = await _test(key, settings)
     pinned = await _pin(project.id, found, is_new_key=True)
     keep_secret(project.id, API_KEY, key, settings)
@@ -123,6 +132,16 @@ def key_of(project_id: str, settings: Settings) -> tuple[SecretStr | None, Origi
     if own is not None:
         return own, "project"
     return settings.attio_api_key, "installation" if settings.attio_api_key else None
+
+
+def _needed_key(project_id: str, settings: Settings) -> SecretStr:
+    key, _ = key_of(project_id, settings)
+    if key is None:
+        raise Conflict(
+            f"{project_id} is not connected with Attio: give it a key with PUT /v1/attio/connection, or with "
+            "`muster attio connect`."
+        )
+    return key
 
 
 async def _test(key: SecretStr, settings: Settings) -> models.Self:

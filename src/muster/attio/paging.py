@@ -3,7 +3,8 @@
 Pages are asked for by offset, the oldest row first, so what is created meanwhile comes at the end. What is deleted
 moves the rest forward, over the border of a page, where it would be missed. So each page begins with the last rows of
 the one before: a page whose first row was seen has missed nothing. One that begins with a row never seen before may
-have, and the walk goes back until it meets what it knows.
+have, and the walk goes back until it meets what it knows. A short page is the last one; a second look behind it makes
+sure that it was short because nothing follows, and finds what was created during the walk.
 """
 
 import asyncio
@@ -29,9 +30,10 @@ async def all_pages(fetch: Fetch[Row], id_of: Callable[[Row], str], page: int) -
     """Every row once, in batches, in the order of the pages; `page` is how many rows a full page has.
 
     While the caller works on a batch, the page after it is on its way. Of the rows only their ids are kept.
+    Raises AttioApiError when pages only repeat themselves.
     """
     seen: set[bytes] = set()
-    offset, steps_back = 0, 0
+    offset, steps_back, repeated = 0, 0, 0
     coming = asyncio.ensure_future(fetch(offset))
     try:
         while True:
@@ -43,22 +45,29 @@ async def all_pages(fetch: Fetch[Row], id_of: Callable[[Row], str], page: int) -
                 _log.info("Rows went away between two pages: looking again from row %d on.", offset)
                 coming = asyncio.ensure_future(fetch(offset))
                 continue
-            is_last = len(rows) < page
-            offset += len(rows) - OVERLAP
-            if not is_last:
-                coming = asyncio.ensure_future(fetch(offset))
-            fresh = []
-            for row, key in zip(rows, keys, strict=True):
-                if key not in seen:
-                    seen.add(key)
-                    fresh.append(row)
+            fresh = _fresh(rows, keys, seen)
+            if not fresh and len(rows) < page:
+                return
+            repeated = 0 if fresh else repeated + 1
+            if repeated > MOST_STEPS_BACK:
+                raise AttioApiError("Attio answers with the same rows, whichever page it is asked for.")
+            offset += len(rows) - min(OVERLAP, (len(rows) + 1) // 2)
+            coming = asyncio.ensure_future(fetch(offset))
             if fresh:
                 yield fresh
-            if is_last:
-                return
     finally:
         with suppress(AttioApiError):  # whoever leaves does not want that page any more
             await stop(coming)
+
+
+def _fresh(rows: list[Row], keys: list[bytes], seen: set[bytes]) -> list[Row]:
+    """The rows that were not seen before, now seen."""
+    fresh = []
+    for row, key in zip(rows, keys, strict=True):
+        if key not in seen:
+            seen.add(key)
+            fresh.append(row)
+    return fresh
 
 
 def _compact(row_id: str) -> bytes:

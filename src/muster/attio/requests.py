@@ -7,10 +7,12 @@ stamina waits between the tries; what it cannot know is how long Attio itself as
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Mapping
+import ssl
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cache
 from importlib.metadata import version
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -32,6 +34,8 @@ MERGING = "merge_in_progress"
 
 T = TypeVar("T")
 Read = Callable[[Any], T]
+KeyNow = Callable[[], Awaitable[SecretStr]]
+"""The key to use now, asked for before each try: it may have been changed. Raises MusterError without one."""
 
 # Its own log would go to stdout, which belongs to data; ours says more. Retries are counted in /metrics.
 set_on_retry_hooks([PrometheusOnRetryHook])
@@ -53,7 +57,7 @@ class Patience:
 PATIENT = Patience()
 """For jobs: half a minute, and more where Attio asks for it."""
 
-WAITED_FOR = Patience(tries=4, first_pause=0.25, longest_pause=2.0, answer_within=15.0, connect_within=5.0)
+WAITED_FOR = Patience(tries=4, first_pause=0.25, longest_pause=2.0, answer_within=10.0, connect_within=5.0)
 """For requests that somebody waits for."""
 
 
@@ -82,11 +86,11 @@ class Requests:
         api_key: SecretStr,
         base_url: str,
         *,
+        key_now: KeyNow | None,
         budget: Budget | None,
         patience: Patience,
-        transport: httpx.AsyncBaseTransport | None,
     ) -> None:
-        self._key = api_key
+        self._key, self._key_now = api_key, key_now
         self._budget = budget or Budget()
         self._patience = patience
         self._http = httpx.AsyncClient(
@@ -94,7 +98,7 @@ class Requests:
             headers={"User-Agent": f"Muster/{version('muster')}", "Accept": "application/json"},
             timeout=httpx.Timeout(patience.answer_within, connect=patience.connect_within),
             follow_redirects=False,  # the key goes nowhere else
-            transport=transport,
+            verify=_certificates(),
         )
 
     async def __aenter__(self) -> Self:
@@ -136,11 +140,15 @@ class Requests:
                     return await self._try(question, read, number)
         except _Again as last:
             last.error.detail += f" Muster asked {number} times." if number > 1 else ""
+            if last.error.attio_status == TOO_MANY:
+                last.error.detail += " A query that costs too much is refused however long one waits: narrow it."
             raise last.error from None
         raise AssertionError  # stamina tries at least once
 
     async def _try(self, question: _Question, read: Read[T], number: int) -> T:
         """One try. Raises _Again, with how long to wait, when another one may go better."""
+        if self._key_now is not None:
+            self._key = await self._key_now()
         try:
             async with asyncio.timeout(self._patience.answer_within):
                 answer = await self._http.request(
@@ -217,6 +225,12 @@ class Requests:
 
     def _without_key(self, text: str) -> str:
         return text.replace(self._key.get_secret_value(), "[the key]") if self._key else text
+
+
+@cache
+def _certificates() -> ssl.SSLContext:
+    """Whom to trust; reading that takes longer than most requests, so once."""
+    return httpx.create_ssl_context()
 
 
 def _data(answer: Any, kind: type) -> Any:

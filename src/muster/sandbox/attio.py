@@ -266,6 +266,7 @@ class AttioSandbox:
             raise _invalid("offset is 0 or more.")
         if fault is not None:
             offset = _shift(rows, fault, offset)
+            limit = min(limit, fault.count) if fault.kind == "short_page" else limit
         places = self._places(world, slug, rows, body)
         page = [rows.encoded(place) for place in places[offset : offset + limit]]
         return Answer(200, b'{"data":[' + b",".join(page) + b"]}")

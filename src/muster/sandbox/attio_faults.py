@@ -24,6 +24,7 @@ KINDS = {
     "rows_come": "before a page is read, `count` copies of the first row are put before it",
     "repeated": "a page begins with the last `count` rows of the one before",
     "missing": "a page begins `count` rows too late",
+    "short_page": "a page holds at most `count` rows, whatever was asked for",
     "lower_rate": "from now on only `count` requests a second",
 }
 

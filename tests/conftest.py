@@ -103,7 +103,10 @@ async def resources(settings: Settings, request: pytest.FixtureRequest) -> Async
 
 @pytest.fixture
 async def clean(resources: "Resources") -> "Resources":
-    """Every collection empty except for what the migrations put there; indexes stay. Redis empty too."""
+    """Every collection empty except for what the migrations put there; indexes stay. Redis empty too, and no secrets of
+    projects, whose numbers begin anew.
+    """
+    shutil.rmtree(resources.settings.data_path / "secrets", ignore_errors=True)
     await _bind(resources.database)
     for name in await resources.database.list_collection_names(filter={"name": {"$not": {"$regex": "^system"}}}):
         if name == "fields":

@@ -5,11 +5,19 @@ from collections.abc import AsyncIterator
 import pytest
 from pydantic import SecretStr
 
+from muster.attio import browsing, connection
 from muster.attio.client import AttioClient
 from muster.attio.requests import Patience
 from muster.sandbox.attio import KEY, AttioSandbox
 
 HASTY = Patience(tries=4, first_pause=0.001, longest_pause=0.002, answer_within=5, connect_within=2)
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests that somebody waits for are tried again at once."""
+    monkeypatch.setattr(connection, "WAITED_FOR", HASTY)
+    monkeypatch.setattr(browsing, "WAITED_FOR", HASTY)
 
 
 @pytest.fixture

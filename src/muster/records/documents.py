@@ -6,6 +6,15 @@ from typing import Any, ClassVar
 
 from beanie import Document, PydanticObjectId
 from pymongo import ASCENDING, IndexModel
+from pymongo.collation import Collation, CollationAlternate, CollationMaxVariable, CollationStrength
+
+# Of addresses: capitals and white space make no difference.
+ADDRESS_COLLATION = Collation(
+    "en",
+    strength=CollationStrength.SECONDARY,
+    alternate=CollationAlternate.SHIFTED,
+    maxVariable=CollationMaxVariable.SPACE,
+)
 
 PartValue = dict[str, Any]
 
@@ -33,6 +42,12 @@ class Profile(Document):
         name = "profiles"
         indexes: ClassVar[list[Any]] = [
             IndexModel([("project_id", ASCENDING), ("pii_id", ASCENDING)], name="project_pii_id", unique=True),
+            IndexModel(
+                [("project_id", ASCENDING), ("contact.email", ASCENDING)],
+                name="project_address",
+                collation=ADDRESS_COLLATION,
+                partialFilterExpression={"contact.email": {"$exists": True}},
+            ),
         ]
 
 

@@ -20,6 +20,8 @@ from muster.api.idempotency import Idempotency
 from muster.api.problems import EXCEPTION_HANDLERS
 from muster.api.requests import EncodedSlashes, JsonRequest, PathIds, refuse_other_media
 from muster.attio import connection as attio_connection
+from muster.attio import import_routes as attio_imports
+from muster.attio import imports
 from muster.attio import routes as attio
 from muster.cohorts import audit, erasure, members, slices, sources
 from muster.cohorts import routes as cohorts
@@ -62,6 +64,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
             *webhooks.ROUTES,
             *attio.ROUTES,
             *experiments.ROUTES,
+            *attio_imports.ROUTES,
             *console.routes(sessions),
         ],
         dependencies={
@@ -105,6 +108,7 @@ def _connect_features(settings: Settings) -> None:
         registry.forget_fields,
         webhooks_service.forget_webhooks,
         partial(attio_connection.forget, settings),
+        imports.forget_imports,
     ]
     projects_service.TIME_ZONE_CHANGES[:] = [cohorts_service.follow_time_zone]
     records_service.ERASURES[:] = [
@@ -113,9 +117,10 @@ def _connect_features(settings: Settings) -> None:
         jobs_service.forget,
         deliveries.forget_responses,
         experiments_erasure.erase,
+        imports.forget,
     ]
     records_service.SAVE_AS_COHORT[:] = [cohorts_service.save_import]
-    sources.IMPORTS[:] = []
+    sources.IMPORTS[:] = [imports.profiles_of]
     cohorts_service.blockers[:] = [experiments_service.users_of]
     records_service.EXPERIMENTS[:] = [experiments_service.experiment_ids_of]
     records_service.MEMBERSHIPS[:] = [members.cohort_ids_of]

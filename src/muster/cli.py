@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from muster.attio.commands import attio
+from muster.attio.import_commands import import_attio
 from muster.cohorts.commands import cohorts, rules
 from muster.cohorts.index_commands import list_indexes
 from muster.errors import MusterError, StartError
@@ -170,6 +171,7 @@ def log_to_stderr() -> None:
 
 rules.add_command(apply_rules)
 rules.add_command(list_indexes)
+import_group.add_command(import_attio)
 
 for command in (
     up,

@@ -49,6 +49,9 @@ QUERIES = st.dictionaries(
             "personal",
             "first",
             "arm",
+            "type",
+            "list",
+            "sync_status",
         ]
     ),
     TEXT | ODD | st.datetimes(timezones=st.timezones() | st.none()).map(datetime.isoformat),
@@ -79,7 +82,7 @@ async def test_nothing_that_comes_in_is_our_failure(client: httpx.AsyncClient, d
     ids = st.sampled_from(["P1", "COH-1", "PRJ-1", "WHK-1", "EXP-1"]) | TEXT.filter(bool) | ODD.filter(bool)
     names = (
         *("project_id", "pii_id", "cohort_id", "job_id", "name", "agent_id", "webhook_id", "delivery_id"),
-        *("object_slug", "list_slug", "experiment_id", "run_id"),
+        *("object_slug", "list_slug", "attio_record_id", "experiment_id", "run_id"),
     )
     values = {name: data.draw(ids) for name in names}
     url = httpx.URL("http://muster.test").copy_with(

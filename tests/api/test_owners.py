@@ -2,15 +2,17 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pytest
 
+from muster.attio.documents import AttioImport, import_key
 from muster.jobs.service import create_job
 from muster.resources import Resources
 
-BOBS = ("project_id", "pii_id", "cohort_id", "job_id", "webhook_id", "delivery_id")
+BOBS = ("project_id", "pii_id", "cohort_id", "job_id", "webhook_id", "delivery_id", "attio_record_id")
 METHODS = ("get", "put", "patch", "post", "delete")
 
 # A body that each route would take, were the thing ada's own: so that nothing else is the reason to refuse.
@@ -23,6 +25,7 @@ BODIES: dict[str, Any] = {
     "delete /v1/cohorts/{cohort_id}/members": {"members": ["P-bob"]},
     "post /v1/webhooks": {"url": "https://1.1.1.1/", "events": ["cohort.entered"]},
     "patch /v1/webhooks/{webhook_id}": {"active": False},
+    "post /v1/attio/imports": {"source": "companies"},
     "put /v1/attio/connection": {"api_key": "k" * 64},
     "post /v1/experiments": {"name": "mine"},
     "patch /v1/experiments/{experiment_id}": {"name": "mine"},
@@ -50,6 +53,9 @@ async def bobs(client: httpx.AsyncClient, token_for: Callable[[str], str]) -> di
     made = {"name": "bobs", "cohort_id": cohort_id, "config": local, **params}
     experiment = (await client.post("/v1/experiments", json=made, headers=bob)).json()["id"]
     run = (await client.post(f"/v1/experiments/{experiment}/run", headers=bob)).json()["run_id"]
+    values = {"project_id": project, "attio_record_id": "R-bob", "attio_object_type": "person", "subject_id": "R-bob"}
+    key = import_key(project, "person", "R-bob")
+    await AttioImport(id=key, pii_id="P-bob", imported_at=datetime.now(UTC), **values).insert()
     return {
         "experiment_id": experiment,
         "run_id": run,
@@ -59,6 +65,7 @@ async def bobs(client: httpx.AsyncClient, token_for: Callable[[str], str]) -> di
         "job_id": job.id,
         "webhook_id": webhook,
         "delivery_id": delivery,
+        "attio_record_id": "R-bob",
         "object_slug": "companies",  # of Attio: nobody's
         "list_slug": "beta-testers",
     }
@@ -93,7 +100,7 @@ def operations(document: dict[str, Any]) -> Iterator[Operation]:
 async def everything(resources: Resources) -> dict[str, Any]:
     names = [
         *("projects", "profiles", "fields", "cohorts", "memberships", "jobs", "webhooks", "webhook_deliveries"),
-        *("experiments", "experiment_runs", "personas"),
+        *("experiments", "experiment_runs", "personas", "attio_imports"),
     ]
     return {name: await resources.database[name].find().sort("_id", 1).to_list(None) for name in names}
 

@@ -39,6 +39,13 @@ class AttioImport(Document):
     sync_status: str = "synced"  # "synced" | "pending" | "error"
     experiment_ids: list[str] = Field(default_factory=list)
     pii_id: str | None = None
+    subject_id: str  # the Attio record whose profile it is: the record itself, or the entry's parent
+    parent_object: str | None = None  # of an entry: "companies" or "people"
+    addresses: list[str] = Field(default_factory=list)  # of a person, normalised
+    conflict: str | None = None  # why a person did not join the profile that has the same address
+    sync_error: str | None = None  # with sync_status "error": what is wrong
+    uncommitted: bool = False  # the file has changed since the last commit
+    job_id: str | None = None  # the import that wrote this last
 
     class Settings:
         name = "attio_imports"
@@ -46,6 +53,37 @@ class AttioImport(Document):
             IndexModel(
                 [("project_id", ASCENDING), ("attio_object_type", ASCENDING), ("_id", ASCENDING)], name="project_type"
             ),
+            IndexModel([("project_id", ASCENDING), ("_id", ASCENDING)], name="project"),
+            IndexModel([("project_id", ASCENDING), ("attio_record_id", ASCENDING)], name="project_record"),
+            IndexModel([("project_id", ASCENDING), ("subject_id", ASCENDING)], name="project_subject"),
+            IndexModel([("project_id", ASCENDING), ("pii_id", ASCENDING)], name="project_pii_id"),
+            IndexModel([("project_id", ASCENDING), ("addresses", ASCENDING)], name="project_addresses"),
+            IndexModel(
+                [("project_id", ASCENDING), ("uncommitted", ASCENDING)],
+                name="project_uncommitted",
+                partialFilterExpression={"uncommitted": True},
+            ),
+        ]
+
+
+class ImportPiece(Document):
+    """What one batch of an import brought. `_id` is "IMP-1|0". All pieces together are the import.
+
+    `items` are `{"id": <attio id>, "pii_id": ...}`, null where the record failed or its profile was erased since.
+    """
+
+    id: str  # type: ignore[assignment]  # Beanie declares an ObjectId
+    import_id: str
+    project_id: str
+    number: int
+    items: list[dict[str, Any]]
+
+    class Settings:
+        name = "attio_import_pieces"
+        indexes: ClassVar[list[Any]] = [
+            IndexModel([("import_id", ASCENDING), ("number", ASCENDING)], name="import_number"),
+            IndexModel([("import_id", ASCENDING), ("items.id", ASCENDING)], name="import_items"),
+            IndexModel([("project_id", ASCENDING), ("items.pii_id", ASCENDING)], name="project_profiles"),
         ]
 
 
@@ -54,4 +92,4 @@ def import_key(project_id: str, object_type: str, attio_id: str) -> str:
     return f"{project_id}|{object_type}|{attio_id}"
 
 
-DOCUMENTS: Sequence[type[Document]] = (AttioConnection, AttioImport)
+DOCUMENTS: Sequence[type[Document]] = (AttioConnection, AttioImport, ImportPiece)

@@ -51,6 +51,9 @@ Blocker = Callable[[str], Awaitable[list[str]]]
 blockers: list[Blocker] = []
 """Asked before a cohort is deleted: each names what still uses it. Filled by `muster.app`."""
 
+Beside = Callable[[Cohort, AsyncIOMotorClientSession], Awaitable[None]]
+"""Writes something of its own in the transaction that creates a cohort."""
+
 
 async def create(owner: str, body: CohortIn) -> Cohort:
     """A new cohort, evaluated when the answer comes, or `evaluating` with its job in `run`."""
@@ -62,20 +65,32 @@ async def create(owner: str, body: CohortIn) -> Cohort:
     return await create_managed(project, body, rule or its_rule, source=source)
 
 
-async def save_import(owner: str, project_id: str, name: str, roll: Roll) -> tuple[str, str | None]:
-    """A static cohort of the profiles that an import brought; its id, and the job that still fills it, if one does."""
-    body = CohortIn(name=name, kind="static")
+async def save_import(
+    owner: str, project_id: str, name: str, roll: Roll, *, description: str = "", beside: Beside | None = None
+) -> tuple[str, str | None]:
+    """A static cohort of the profiles that an import brought; its id, and the job that still fills it, if one does.
+
+    What `beside` writes stands exactly when the cohort stands.
+    """
+    body = CohortIn(name=name, description=description, kind="static")
     source = Source(Cause.IMPORT, roll=roll)
-    cohort = await create_managed(await project_of(owner, project_id), body, None, source=source)
+    project = await project_of(owner, project_id)
+    cohort = await create_managed(project, body, None, source=source, beside=beside)
     return cohort.id, cohort.run
 
 
 async def create_managed(
-    project: Project, body: CohortIn, rule: StoredRule | None, *, source: Source | None = None, key: str | None = None
+    project: Project,
+    body: CohortIn,
+    rule: StoredRule | None,
+    *,
+    source: Source | None = None,
+    key: str | None = None,
+    beside: Beside | None = None,
 ) -> Cohort:
     """Create with a rule already read, and a source already kept.
 
-    With a `key` the cohort belongs to the file that carries it.
+    With a `key` the cohort belongs to the file that carries it. `beside` is called within the transaction.
     """
     now = datetime.now(UTC)
     cohort = Cohort(
@@ -106,6 +121,8 @@ async def create_managed(
             job = await create_job(PREFIX, KIND, project.id, project.owner, arguments, session=session)
             cohort.run = job.id
         await cohort.insert(session=session)
+        if beside is not None:
+            await beside(cohort, session)
         return job
 
     job = await saving(insert)

@@ -31,6 +31,7 @@ class Actor(StrEnum):
     EDIT_MEMBERS = "edit_members"
     RUN_EXPERIMENT = "run_experiment"
     ASSIGN_EXPERIMENTS = "assign_experiments"
+    IMPORT_FROM_ATTIO = "import_from_attio"
 
 
 ACTOR_OF_KIND: Mapping[str, Actor] = {
@@ -39,6 +40,7 @@ ACTOR_OF_KIND: Mapping[str, Actor] = {
     "members": Actor.EDIT_MEMBERS,
     "experiment": Actor.RUN_EXPERIMENT,
     "assign_experiments": Actor.ASSIGN_EXPERIMENTS,
+    "import": Actor.IMPORT_FROM_ATTIO,
 }
 
 

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from muster.agents import by_hand
 from muster.cohorts import audit, changes, generations
 from muster.cohorts import jobs as evaluations
 from muster.jobs import leases, service
@@ -47,7 +48,7 @@ class Follower:
     follow: Callable[[Settings], Awaitable[object]]
 
 
-FOLLOWERS: Sequence[Follower] = (Follower("webhooks", relay),)
+FOLLOWERS: Sequence[Follower] = (Follower("webhooks", relay), Follower("agents", by_hand.follow))
 AFTER_ERROR = 1.0  # seconds
 
 

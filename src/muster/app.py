@@ -12,6 +12,9 @@ from litestar.exceptions import NotFoundException
 from litestar.plugins.prometheus import PrometheusConfig
 from litestar.template import TemplateConfig
 
+from muster.agents import measures as agents_measures
+from muster.agents import routes as agents
+from muster.agents import service as agents_service
 from muster.api import health
 from muster.api.auth import Authentication, BearerTokens, provide_owner
 from muster.api.documentation import declare_problems, openapi_config
@@ -65,6 +68,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
             *attio.ROUTES,
             *experiments.ROUTES,
             *attio_imports.ROUTES,
+            *agents.ROUTES,
             *console.routes(sessions),
         ],
         dependencies={
@@ -103,12 +107,14 @@ def _connect_features(settings: Settings) -> None:
         records_service.holdings,
         cohorts_service.holdings,
         experiments_service.holdings,
+        agents_service.holdings,
     ]
     projects_service.DELETIONS[:] = [
         registry.forget_fields,
         webhooks_service.forget_webhooks,
         partial(attio_connection.forget, settings),
         imports.forget_imports,
+        agents_service.forget_project,
     ]
     projects_service.TIME_ZONE_CHANGES[:] = [cohorts_service.follow_time_zone]
     records_service.ERASURES[:] = [
@@ -118,6 +124,7 @@ def _connect_features(settings: Settings) -> None:
         deliveries.forget_responses,
         experiments_erasure.erase,
         imports.forget,
+        agents_service.erase,
     ]
     records_service.SAVE_AS_COHORT[:] = [cohorts_service.save_import]
     sources.IMPORTS[:] = [imports.profiles_of]
@@ -132,7 +139,7 @@ def _resources(settings: Settings) -> Any:
         async with open_resources(settings) as resources:
             app.state.resources = resources
             health.CHECKS.update(_checks(resources))
-            health.MEASURES[:] = [slices.measure, audit.measure]
+            health.MEASURES[:] = [slices.measure, audit.measure, agents_measures.measure]
             yield
 
     return lifespan

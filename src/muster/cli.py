@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from muster.agents.commands import agents, assign, undo
 from muster.attio.commands import attio
 from muster.attio.import_commands import import_attio
 from muster.cohorts.commands import cohorts, rules
@@ -172,6 +173,7 @@ def log_to_stderr() -> None:
 rules.add_command(apply_rules)
 rules.add_command(list_indexes)
 import_group.add_command(import_attio)
+jobs.add_command(undo)
 
 for command in (
     up,
@@ -187,6 +189,8 @@ for command in (
     cohorts,
     rules,
     experiments,
+    agents,
+    assign,
     jobs,
     webhooks,
     attio,

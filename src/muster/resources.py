@@ -12,6 +12,7 @@ from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorDatabase
 from pymongo.errors import PyMongoError
 from redis.asyncio import Redis
 
+from muster.agents.documents import DOCUMENTS as AGENTS
 from muster.api.documents import DOCUMENTS as API
 from muster.attio.documents import DOCUMENTS as ATTIO
 from muster.cohorts.documents import DOCUMENTS as COHORTS
@@ -33,6 +34,7 @@ DOCUMENTS: Sequence[type[Document]] = (
     *COHORTS,
     *WEBHOOKS,
     *ATTIO,
+    *AGENTS,
     *EXPERIMENTS,
 )
 

@@ -20,25 +20,34 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.005, 0.5  # seconds between two tries, drawn up t
 
 T = TypeVar("T")
 Write = Callable[[AsyncIOMotorClientSession], Awaitable[T]]
+Hopeless = Callable[[PyMongoError], bool]
 
 
-async def in_transaction(collection: "AsyncIOMotorCollection[Any]", write: Write[T]) -> T:
+def _never(_error: PyMongoError) -> bool:
+    return False
+
+
+async def in_transaction(
+    collection: "AsyncIOMotorCollection[Any]", write: Write[T], *, hopeless: Hopeless = _never
+) -> T:
     """What `write` answers, once everything that it did with its session is committed. It may run more than once.
 
-    Any collection of the database will do.
+    Any collection of the database will do. `hopeless` names errors of which the caller makes something else than
+    another try.
     """
     async with await collection.database.client.start_session() as session:
-        return await commit(session, write)
+        return await commit(session, write, hopeless=hopeless)
 
 
-async def commit(session: AsyncIOMotorClientSession, write: Write[T]) -> T:
+async def commit(session: AsyncIOMotorClientSession, write: Write[T], *, hopeless: Hopeless = _never) -> T:
     """The same in a session of the caller's, which has no transaction under way."""
     started, pause = time.monotonic(), FIRST_PAUSE
     while True:
         try:
             return await _try(session, write, started)
         except PyMongoError as error:
-            if not error.has_error_label("TransientTransactionError") or time.monotonic() - started > TRIES_FOR:
+            in_vain = not error.has_error_label("TransientTransactionError") or hopeless(error)
+            if in_vain or time.monotonic() - started > TRIES_FOR:
                 raise
         await asyncio.sleep(random.uniform(0, pause))
         pause = min(2 * pause, LONGEST_PAUSE)

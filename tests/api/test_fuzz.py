@@ -18,6 +18,7 @@ WORDS = (
     *("project_id", "sample", "all", "any", "not", "field", "operator", "value", "expression", "pii_id", "lead", "id"),
     *("url", "events", "cohort_ids", "active", "api_key"),
     *("config", "personas", "dispatch", "arms", "cohort_id", "experiment_ids", "fields", "seed", "backend"),
+    *("agent_ids", "strategy", "daily_capacity", "tasks", "due_in_hours", "email", "working_hours", "dry_run"),
 )
 NAMES = st.sampled_from(WORDS) | ODD
 VALUES = st.recursive(
@@ -79,10 +80,14 @@ async def test_nothing_that_comes_in_is_our_failure(client: httpx.AsyncClient, d
     await client.post("/v1/experiments", json={"name": "some"}, headers={"Idempotency-Key": "experiment"})
     document = (await client.get("/schema/openapi.json")).json()
     method, path = data.draw(st.sampled_from(operations(document)))
-    ids = st.sampled_from(["P1", "COH-1", "PRJ-1", "WHK-1", "EXP-1"]) | TEXT.filter(bool) | ODD.filter(bool)
+    ids = (
+        st.sampled_from(["P1", "COH-1", "PRJ-1", "WHK-1", "A0-1001", "CAJ-1", "EXP-1"])
+        | TEXT.filter(bool)
+        | ODD.filter(bool)
+    )
     names = (
         *("project_id", "pii_id", "cohort_id", "job_id", "name", "agent_id", "webhook_id", "delivery_id"),
-        *("object_slug", "list_slug", "attio_record_id", "experiment_id", "run_id"),
+        *("object_slug", "list_slug", "attio_record_id", "experiment_id", "run_id", "task_id"),
     )
     values = {name: data.draw(ids) for name in names}
     url = httpx.URL("http://muster.test").copy_with(

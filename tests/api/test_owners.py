@@ -30,6 +30,12 @@ BODIES: dict[str, Any] = {
     "post /v1/experiments": {"name": "mine"},
     "patch /v1/experiments/{experiment_id}": {"name": "mine"},
     "post /v1/cohorts/{cohort_id}/experiments": {"experiment_ids": ["EXP-1"]},
+    "post /v1/agents": {"name": "mine", "daily_capacity": 1},
+    "put /v1/agents/{agent_id}": {"name": "mine", "daily_capacity": 1},
+    "patch /v1/agents/{agent_id}": {"name": "mine"},
+    "put /v1/task-template": {"tasks": []},
+    "patch /v1/tasks/{task_id}": {"state": "done"},
+    "post /v1/cohorts/{cohort_id}/assign": {"agent_ids": ["A0-1001"]},
     "post /v1/rules/preview": {"rule": "lead.score > 1"},
     "post /v1/rules/check": {"rule": "lead.score > 1"},
 }
@@ -56,7 +62,13 @@ async def bobs(client: httpx.AsyncClient, token_for: Callable[[str], str]) -> di
     values = {"project_id": project, "attio_record_id": "R-bob", "attio_object_type": "person", "subject_id": "R-bob"}
     key = import_key(project, "person", "R-bob")
     await AttioImport(id=key, pii_id="P-bob", imported_at=datetime.now(UTC), **values).insert()
+    agent = {"name": "bobs", "daily_capacity": 1, **params}
+    agent_id = (await client.post("/v1/agents", json=agent, headers=bob)).json()["id"]
+    await client.post(f"/v1/cohorts/{cohort_id}/assign", json={"agent_ids": [agent_id]}, headers=bob)
+    tasks = await client.get("/v1/leads/P-bob/tasks", params=params, headers=bob)
     return {
+        "agent_id": agent_id,
+        "task_id": tasks.json()["items"][0]["id"],
         "experiment_id": experiment,
         "run_id": run,
         "project_id": project,
@@ -101,6 +113,7 @@ async def everything(resources: Resources) -> dict[str, Any]:
     names = [
         *("projects", "profiles", "fields", "cohorts", "memberships", "jobs", "webhooks", "webhook_deliveries"),
         *("experiments", "experiment_runs", "personas", "attio_imports"),
+        *("agents", "pipelines", "tasks", "task_templates"),
     ]
     return {name: await resources.database[name].find().sort("_id", 1).to_list(None) for name in names}
 

@@ -50,18 +50,20 @@ async def _evaluate(claimed: Claimed, source: Source | None) -> dict[str, Any]:
         raise Cancelled(reason) from None
 
 
-async def run_here_or_wait(job: Job, *, here: bool, run: Callable[[str], Awaitable[None]] = run_job) -> Job:
-    """Start a job, in this process by `run` or in a worker, and give it a moment to end.
+async def run_here_or_wait(
+    job: Job, *, here: bool, run: Callable[[str], Awaitable[None]] = run_job, within: float = ANSWER_WITHIN
+) -> Job:
+    """Start a job, in this process by `run` or in a worker, and give it `within` seconds to end.
 
     The answer is the job as it is then: a request whose job is not finished answers 202. A process that dies
     meanwhile leaves the job to the sweep.
     """
-    deadline = time.monotonic() + ANSWER_WITHIN
+    deadline = time.monotonic() + within
     if here:
         task = asyncio.create_task(_run_quietly(job.id, run))
         _here.add(task)
         task.add_done_callback(_here.discard)
-        await asyncio.wait({task}, timeout=ANSWER_WITHIN)
+        await asyncio.wait({task}, timeout=within)
     else:
         await send(job)
     while True:

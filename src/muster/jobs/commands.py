@@ -63,6 +63,20 @@ def cancel_job(job_id: str, as_json: bool) -> None:
         say(f"{job_id} ends at its next report of progress.")
 
 
+@jobs.command("retry")
+@click.argument("job_id")
+@as_json_option
+def retry_job(job_id: str, as_json: bool) -> None:
+    """Try a failed or cancelled job again, or those of its items that failed, and wait until that is done."""
+    with open_api() as api:
+        api.post(f"/v1/jobs/{job_id}/retry")
+        job = api.wait_for(job_id)
+    if as_json:
+        print_json(job)
+    else:
+        print_fields({**job, "progress": _progress(job)})
+
+
 def _row(job: dict[str, object]) -> dict[str, object]:
     return {**job, "progress": _progress(job)}
 

@@ -32,6 +32,8 @@ class Actor(StrEnum):
     RUN_EXPERIMENT = "run_experiment"
     ASSIGN_EXPERIMENTS = "assign_experiments"
     IMPORT_FROM_ATTIO = "import_from_attio"
+    ASSIGN_LEADS = "assign_leads"
+    UNDO_ASSIGNMENT = "undo_assignment"
 
 
 ACTOR_OF_KIND: Mapping[str, Actor] = {
@@ -41,6 +43,8 @@ ACTOR_OF_KIND: Mapping[str, Actor] = {
     "experiment": Actor.RUN_EXPERIMENT,
     "assign_experiments": Actor.ASSIGN_EXPERIMENTS,
     "import": Actor.IMPORT_FROM_ATTIO,
+    "assign": Actor.ASSIGN_LEADS,
+    "undo_assign": Actor.UNDO_ASSIGNMENT,
 }
 
 

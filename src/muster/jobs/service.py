@@ -161,12 +161,20 @@ async def cancel(owner: str, job_id: str) -> Job:
 
 
 async def retry(owner: str, job_id: str) -> Job:
-    """Queue a failed or cancelled job again; it goes on from its checkpoint. Raises Conflict for any other."""
+    """Queue a failed or cancelled job again; it goes on from its checkpoint. Raises Conflict for any other.
+
+    One that succeeded but for some of its items tries these again; their failures are listed anew.
+    """
+    succeeded = {"$eq": ["$state", "succeeded"]}
+    ended = {"state": {"$in": ["failed", "cancelled", "quarantined"]}}
     found = await Job.get_motor_collection().find_one_and_update(
-        {"_id": job_id, "owner": owner, "state": {"$in": ["failed", "cancelled", "quarantined"]}},
+        {"_id": job_id, "owner": owner, "$or": [ended, {"state": "succeeded", "retryable": True}]},
         [
             {
                 "$set": {
+                    "retries": {"$add": [{"$ifNull": ["$retries", 0]}, {"$cond": [succeeded, 1, 0]}]},
+                    "failures": {"$cond": [succeeded, [], "$failures"]},
+                    "retryable": False,
                     "state": "queued",
                     "error": None,
                     "attempts_since_progress": 0,
@@ -183,7 +191,7 @@ async def retry(owner: str, job_id: str) -> Job:
     )
     if found is None:
         job = await job_of(owner, job_id)
-        raise Conflict(f"{job_id} is {job.state}; only a failed or cancelled job can be tried again.")
+        raise Conflict(f"{job_id} is {job.state}; only a job that failed, wholly or in part, can be tried again.")
     job = job_from(found)
     await send(job)
     return job

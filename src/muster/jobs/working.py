@@ -70,6 +70,7 @@ class Claimed:
     job: Job
     ttl: timedelta
     result: dict[str, Any] | None = None
+    retryable: bool = False  # although it succeeds: some of its items failed
     _lost: bool = field(default=False, repr=False)
 
     @property
@@ -77,8 +78,8 @@ class Claimed:
         """The number of this attempt's lease: higher than that of every attempt before."""
         return self.job.lease.fence
 
-    async def progress(self, done: int, total: int | None = None) -> None:
-        """Report how far the work is. Raises Cancelled when the owner wants no more of it."""
+    async def progress(self, done: int, total: int | None = None, *, result: Mapping[str, Any] | None = None) -> None:
+        """Report how far the work is, and with what so far. Raises Cancelled when the owner wants no more of it."""
         ahead = {"$gt": [done, "$furthest"]}
         found = await self._update(
             {
@@ -86,6 +87,7 @@ class Claimed:
                 "furthest": {"$max": ["$furthest", done]},
                 "attempts_since_progress": {"$cond": [ahead, 0, "$attempts_since_progress"]},
                 "rev": {"$add": ["$rev", 1]},
+                **({} if result is None else {"result": {"$literal": dict(result)}}),
             }
         )
         if found.cancel_requested:
@@ -257,6 +259,7 @@ async def _succeed(claimed: Claimed) -> None:
     await claimed._end(  # noqa: SLF001  as above
         state="succeeded",
         result={"$literal": claimed.result},
+        retryable=claimed.retryable,
         error=None,
         finished_at="$$NOW",
         progress={"done": total, "total": total},

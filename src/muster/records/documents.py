@@ -73,7 +73,7 @@ class RollPiece(Document):
     id: str  # type: ignore[assignment]  # Beanie declares an ObjectId
     roll: str
     project_id: str
-    pii_ids: list[str]
+    pii_ids: list[str | None]  # None: erased since
     expires_at: datetime
 
     class Settings:

@@ -84,11 +84,23 @@ async def keep(project_id: str, pii_ids: Sequence[str]) -> Roll:
 
 
 async def piece(roll: Roll, number: int, session: AsyncIOMotorClientSession) -> list[str]:
-    """One piece as the session sees it. Raises Conflict when the roll is no longer kept."""
-    found = await _pieces().find_one({"_id": _piece_id(roll.id, number)}, {"pii_ids": 1}, session=session)
+    """One piece as the session sees it, without those erased. Raises Conflict when the roll is no longer kept."""
+    return [pii_id for pii_id in await _places(roll, number, {"pii_ids": 1}, session) if pii_id is not None]
+
+
+async def places(roll: Roll, start: int, stop: int, session: AsyncIOMotorClientSession) -> list[str | None]:
+    """Some places of one piece, counted from the beginning of the roll; None where somebody was erased. As `piece`."""
+    number, first = divmod(start, PER_PIECE)
+    return await _places(roll, number, {"pii_ids": {"$slice": [first, stop - start]}}, session)
+
+
+async def _places(
+    roll: Roll, number: int, shown: Mapping[str, Any], session: AsyncIOMotorClientSession
+) -> list[str | None]:
+    found = await _pieces().find_one({"_id": _piece_id(roll.id, number)}, shown, session=session)
     if found is None:
         raise Conflict(f"The list is kept for {KEPT_FOR.days} days only; send it again.")
-    ids: list[str] = found["pii_ids"]
+    ids: list[str | None] = found["pii_ids"]
     return ids
 
 
@@ -98,17 +110,20 @@ async def pieces(roll: Roll, session: AsyncIOMotorClientSession) -> AsyncIterato
         yield await piece(roll, number, session)
 
 
-async def drop(roll_id: str) -> None:
-    """Keep a roll no longer."""
-    await _pieces().delete_many({"roll": roll_id})
+async def drop(*roll_ids: str) -> None:
+    """Keep rolls no longer."""
+    await _pieces().delete_many({"roll": {"$in": list(roll_ids)}})
 
 
 async def forget(
     session: AsyncIOMotorClientSession, project_id: str, _profile: ObjectId, pii_id: str
 ) -> Mapping[str, int]:
-    """Take a profile out of all rolls of its project, within an erasure's transaction."""
+    """Take a profile out of all rolls of its project, within an erasure's transaction. The others keep their places."""
     named = await _pieces().update_many(
-        {"project_id": project_id, "pii_ids": pii_id}, {"$pull": {"pii_ids": pii_id}}, session=session
+        {"project_id": project_id, "pii_ids": pii_id},
+        {"$set": {"pii_ids.$[one]": None}},
+        array_filters=[{"one": pii_id}],
+        session=session,
     )
     return {"rolls": named.modified_count}
 

@@ -1,0 +1,1 @@
+"""Agents, and leads handed to them: one cascade for each lead, many leads by one job."""

@@ -10,6 +10,7 @@
     ├── TooLarge              413  over a stated limit
     ├── UnsupportedMedia      415  a content type that the route does not read
     ├── Invalid               422  readable, and wrong: `problems` say where
+    ├── BadGateway            502  another system that Muster asked answers what cannot be used
     └── Unavailable           503  MongoDB or Redis does not answer
     StartError                     a process cannot start; the sentence is for a person at a terminal
 
@@ -112,6 +113,12 @@ class Invalid(MusterError):
     """Readable, and wrong; `errors` say where."""
 
     status, title = 422, "Invalid"
+
+
+class BadGateway(MusterError):
+    """Another system, such as Attio, answers what cannot be used."""
+
+    status, title = 502, "Bad gateway"
 
 
 class Unavailable(MusterError):

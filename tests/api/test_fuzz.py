@@ -47,6 +47,7 @@ QUERIES = st.dictionaries(
             "fields",
             "matching",
             "save_as_cohort",
+            "filter",
             "personal",
             "first",
             "arm",

@@ -37,6 +37,7 @@ KINDS: Mapping[int, type[MusterError]] = {
         errors.TooLarge,
         errors.UnsupportedMedia,
         errors.Invalid,
+        errors.BadGateway,
         errors.Unavailable,
     )
 }

@@ -1,16 +1,19 @@
 """What a workspace holds, page by page, with what is imported already marked."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from muster.api.paging import decode_cursor, encode_cursor
-from muster.attio.client import PAGE, AttioClient, build_name_filter
+from muster.attio.client import PAGE, AttioClient, Filter, both, build_entry_filter, build_name_filter
 from muster.attio.connection import client_of
 from muster.attio.documents import AttioImport, import_key
+from muster.attio.errors import AttioKeyRefused, AttioNotFound, AttioRefused
 from muster.attio.models import AttioList, Attribute, ListEntry, Record
+from muster.attio.paging import OVERLAP
 from muster.attio.requests import WAITED_FOR
-from muster.errors import Invalid
+from muster.errors import Invalid, NotFound
 from muster.settings import Settings
 
 ObjectSlug = Literal["companies", "people"]
@@ -35,10 +38,19 @@ class Listed:
 
 
 async def list_records(
-    project_id: str, slug: ObjectSlug, settings: Settings, *, q: str = "", limit: int, cursor: str | None
+    project_id: str,
+    slug: ObjectSlug,
+    settings: Settings,
+    *,
+    q: str = "",
+    wanted: Filter | None = None,
+    limit: int,
+    cursor: str | None,
 ) -> tuple[list[Listed], str | None]:
-    """A page of companies or people, the oldest first; with `q`, of those whose name, e-mail or domain holds it."""
-    wanted = build_name_filter(slug, q)
+    """A page of companies or people, the oldest first; with `q`, of those whose name, e-mail or domain holds it, and
+    of those that a filter of Attio's wants.
+    """
+    wanted = both(build_name_filter(slug, q), wanted)
     async with await client_of(project_id, settings, patience=WAITED_FOR) as client:
         rows, following = await _page(
             lambda size, offset: client.fetch_records(slug, filter=wanted, limit=size, offset=offset),
@@ -71,23 +83,35 @@ async def list_attributes(
 
 
 async def list_lists(
-    project_id: str, settings: Settings, *, limit: int, cursor: str | None
+    project_id: str, settings: Settings, *, q: str = "", limit: int, cursor: str | None
 ) -> tuple[list[AttioList], str | None]:
-    """A page of the workspace's lists. Attio gives them all at once."""
+    """A page of the workspace's lists; with `q`, of those whose name holds it. Attio gives them all at once."""
     (offset,) = decode_cursor(cursor, int) if cursor else (0,)
     async with await client_of(project_id, settings, patience=WAITED_FOR) as client:
-        found = await client.fetch_lists()
+        found = [each for each in await client.fetch_lists() if q.strip().casefold() in each.name.casefold()]
     end = max(0, offset) + limit
     return found[max(0, offset) : end], encode_cursor([end]) if end < len(found) else None
 
 
 async def list_entries(
-    project_id: str, slug: str, settings: Settings, *, limit: int, cursor: str | None
+    project_id: str,
+    slug: str,
+    settings: Settings,
+    *,
+    q: str = "",
+    wanted: Filter | None = None,
+    limit: int,
+    cursor: str | None,
 ) -> tuple[list[Listed], str | None]:
-    """A page of a list's entries, the oldest first, each with the record that stands there."""
+    """A page of a list's entries, the oldest first, each with the record that stands there; with `q`, of those whose
+    record has it in its name, e-mail address or domain.
+    """
     async with await client_of(project_id, settings, patience=WAITED_FOR) as client:
+        if q.strip():
+            named = await _list(client, slug)
+            wanted = both(build_entry_filter(named.api_slug, named.parent_objects, q), wanted)
         rows, following = await _page(
-            lambda size, offset: client.fetch_list_entries(slug, limit=size, offset=offset),
+            lambda size, offset: client.fetch_list_entries(slug, filter=wanted, limit=size, offset=offset),
             lambda entry: entry.entry_id,
             limit,
             cursor,
@@ -127,7 +151,7 @@ async def _page(
     offset, last = decode_cursor(cursor, int, str) if cursor else (0, "")
     if not 0 <= offset <= LAST_OFFSET:
         raise Invalid("The cursor is not one that this list gave out; start again without it.")
-    start = max(0, offset - 1)  # the last row seen stands there, unless rows before it went away
+    start = max(0, offset - OVERLAP)  # the last row seen stands before the offset, further if rows before it went away
     rows: list[T] = []
     wanted = limit + 1 + (offset - start)
     while len(rows) < wanted:
@@ -136,15 +160,27 @@ async def _page(
         rows += page
         if len(page) < size:
             break
-    if rows and offset and id_of(rows[0]) == last:
-        rows, start = rows[1:], start + 1
+    # Where even the last row seen is gone, a row that is shown twice is better than one that is not shown.
+    seen = [id_of(row) for row in rows[: offset - start]]
+    skipped = seen.index(last) + 1 if last in seen else max(0, offset - start - 1)
+    rows, start = rows[skipped:], start + skipped
     shown = rows[:limit]
     more = len(rows) > limit
     return shown, encode_cursor([start + len(shown), id_of(shown[-1])]) if more else None
 
 
+async def _list(client: AttioClient, named: str) -> AttioList:
+    """A list by its slug or id. Raises NotFound."""
+    for each in await client.fetch_lists():
+        if named in {each.api_slug, each.list_id}:
+            return each
+    raise NotFound(f"There is no list {named[:100]!r} in this Attio workspace, or the key may not see it.")
+
+
 async def _parents(client: AttioClient, entries: Sequence[ListEntry]) -> dict[str, Record]:
-    """The records that stand in a list, by their id: a query for each object and 500 of them."""
+    """The records that stand in a list, by their id: a query for each object and 500 of them. Of objects that the key
+    may not read, none: their entries have no names.
+    """
     ids: dict[str, list[str]] = {}
     for entry in entries:
         if entry.parent_object and entry.parent_record_id:
@@ -154,7 +190,8 @@ async def _parents(client: AttioClient, entries: Sequence[ListEntry]) -> dict[st
         each_once = list(dict.fromkeys(wanted))
         for start in range(0, len(each_once), PAGE):
             some = {"record_id": {"$in": each_once[start : start + PAGE]}}
-            found |= {record.record_id: record for record in await client.fetch_records(slug, filter=some)}
+            with suppress(AttioKeyRefused, AttioNotFound, AttioRefused):
+                found |= {record.record_id: record for record in await client.fetch_records(slug, filter=some)}
     return found
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
 FASTEST, SLOWEST = 50.0, 1.0  # requests a second; half of what Attio allows one process, and what always goes
-RAISE_AFTER = 20  # answers in peace
+RAISE_AFTER = 10  # answers in peace
 RAISE_BY = 1.0  # requests a second
 
 _log = logging.getLogger(__name__)

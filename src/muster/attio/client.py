@@ -176,6 +176,34 @@ def build_name_filter(object_slug: str, q: str) -> dict[str, Any] | None:
     return {"$or": [{"name": holds}, {"domains": {"domain": holds}}]}
 
 
+def build_entry_filter(list_slug: str, parent_objects: Sequence[str], q: str) -> dict[str, Any] | None:
+    """The filter for a search in a list: entries whose record `build_name_filter` finds. None when `q` is blank."""
+    wanted = q.strip()
+    if not wanted:
+        return None
+    named = {
+        "people": (("name", "full_name"), ("email_addresses", "email_address")),
+        "companies": (("name", "value"), ("domains", "domain")),
+    }
+    return {
+        "$or": [
+            {
+                "path": [[list_slug, "parent_record"], [parent, attribute]],
+                "constraints": {part: {"$contains": wanted}},
+            }
+            for parent in parent_objects
+            for attribute, part in named.get(parent, (("name", "value"),))
+        ]
+    }
+
+
+def both(one: Filter | None, other: Filter | None) -> Filter | None:
+    """A filter that holds where both do."""
+    if one and other:
+        return {"$and": [one, other]}
+    return one or other
+
+
 def _path(*steps: str) -> str:
     """A path whose steps hold no surprise: an id with a slash in it stays one step."""
     return "".join("/" + quote(step, safe="") for step in steps)

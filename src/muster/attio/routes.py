@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any
 
+import msgspec
 from litestar import Request, Response, delete, get, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
@@ -11,13 +12,18 @@ from muster.api.paging import DEFAULT_LIMIT, Cursor, Limit, Page, decode_cursor,
 from muster.attio import browsing, connection
 from muster.attio.browsing import OBJECT_TYPES, ObjectSlug
 from muster.attio.schemas import AttributeOut, ConnectionIn, ConnectionOut, EntryOut, ListOut, RecordOut
-from muster.errors import NotFound
+from muster.errors import Invalid, NotFound
 from muster.projects.routes import ProjectId
 from muster.settings import Settings
 
 AnyRequest = Request[Any, Any, Any]
 Search = Annotated[
     str, QueryParameter(max_length=200, description="Part of the name, or of the e-mail address or domain.")
+]
+
+Filter = Annotated[
+    str | None,
+    QueryParameter(name="filter", max_length=10_000, description="A filter in Attio's own grammar, as JSON."),
 ]
 
 NO_STORE = {"Cache-Control": "no-store"}
@@ -63,12 +69,14 @@ async def list_records(
     project: NamedDependency[str],
     object_slug: FromPath[str],
     q: Search = "",
+    attio_filter: Filter = None,
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
 ) -> Page[RecordOut]:
     """`companies` or `people` of the workspace, the oldest first, as Attio has them now."""
+    wanted = _filter(attio_filter)
     found, following = await browsing.list_records(
-        project, _object(object_slug), settings, q=q, limit=limit, cursor=cursor
+        project, _object(object_slug), settings, q=q, wanted=wanted, limit=limit, cursor=cursor
     )
     return Page(items=[RecordOut.of(listed) for listed in found], next_cursor=following)
 
@@ -95,11 +103,12 @@ async def list_lists(
     *,
     settings: NamedDependency[Settings],
     project: NamedDependency[str],
+    q: Search = "",
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
 ) -> Page[ListOut]:
     """The lists that the key may see."""
-    found, following = await browsing.list_lists(project, settings, limit=limit, cursor=cursor)
+    found, following = await browsing.list_lists(project, settings, q=q, limit=limit, cursor=cursor)
     return Page(items=[ListOut.of(each) for each in found], next_cursor=following)
 
 
@@ -109,12 +118,30 @@ async def list_entries(
     settings: NamedDependency[Settings],
     project: NamedDependency[str],
     list_slug: FromPath[str],
+    q: Search = "",
+    attio_filter: Filter = None,
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
 ) -> Page[EntryOut]:
     """The list is named by its slug or its id; a record may stand in it more than once."""
-    found, following = await browsing.list_entries(project, list_slug, settings, limit=limit, cursor=cursor)
+    wanted = _filter(attio_filter)
+    found, following = await browsing.list_entries(
+        project, list_slug, settings, q=q, wanted=wanted, limit=limit, cursor=cursor
+    )
     return Page(items=[EntryOut.of(listed) for listed in found], next_cursor=following)
+
+
+def _filter(text: str | None) -> dict[str, Any] | None:
+    """A filter out of the address. Raises Invalid."""
+    if text is None or not text.strip():
+        return None
+    try:
+        read = msgspec.json.decode(text)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        read = None
+    if not isinstance(read, dict):
+        raise Invalid('filter is a JSON object in Attio\'s grammar, such as {"job_title": {"$contains": "head"}}.')
+    return read
 
 
 def _object(slug: str) -> ObjectSlug:

@@ -12,7 +12,7 @@ from muster.agents.documents import LeftLead
 from muster.transactions import in_transaction
 
 FIRST_SIZE, SMALLEST, LARGEST = 50, 10, 500  # leads of a transaction
-QUICK, SLOW = 0.15, 0.35  # seconds that one may take before the next is larger, or smaller: progress every half second
+QUICK, SLOW = 0.1, 0.25  # seconds that one may take before the next is larger, or smaller: progress every half second
 PATIENCE = 5.0  # seconds in which a single lead is tried again that others keep writing
 FIRST_PAUSE, LONGEST_PAUSE = 0.005, 0.2  # seconds between two tries
 

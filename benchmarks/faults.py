@@ -2,7 +2,8 @@
 
 `make faults ROUNDS=n SEED=n`, or `python -m benchmarks.faults --rounds 3 --seed 1`. After each fault memberships,
 counts and histories are recounted by brute force; the table says how long it took from the fault's end until they were
-right. `--only` runs some faults, by the beginning of their names. Exits with 1 when anything differs.
+right. `--only` runs some faults, by the beginning of their names. Then workers are killed amid assignments of 10,000
+leads, `--kills` times (`--only assignments`: nothing else). Exits with 1 when anything differs.
 """
 
 import argparse
@@ -15,13 +16,17 @@ import time
 from pathlib import Path
 from random import Random
 
-from benchmarks.bench import machine, median, percentile
+from benchmarks.bench import machine, median, percentile, workspace
 from benchmarks.results import keep
+from tests.faults import assigning
 from tests.faults.faults import FAULTS
 from tests.faults.rounds import PAIR, PAIRS, SUPERVISOR, Rounds, beginning
 from tests.faults.scene import no_rule_is_idle
 
 FEWEST_TO_KEEP = 3  # rounds
+FEWEST_KILLS = 50
+LEADS = 10_000  # of an assignment
+ASSIGNMENTS = "assignments"
 
 
 async def suffer(rounds: int, seed: int, only: list[str]) -> None:
@@ -39,6 +44,33 @@ async def suffer(rounds: int, seed: int, only: list[str]) -> None:
     print(section)
     if rounds >= FEWEST_TO_KEEP and not only:
         keep(section)
+
+
+async def suffer_amid_assignments(kills: int, seed: int) -> None:
+    """Kill workers while they assign, on servers of their own."""
+    folder = Path(tempfile.mkdtemp(prefix="muster-faults-"))
+    started = time.perf_counter()
+    async with workspace(0) as (resources, project):
+        killed = await assigning.suffer(resources, project, folder, Random(seed), leads=LEADS, kills=kills)
+    shutil.rmtree(folder)
+    again = killed.again_after
+    section = [
+        "## Faults amid assignments",
+        "",
+        f"`python -m benchmarks.faults --only {ASSIGNMENTS} --kills {kills} --seed {seed}`, a part of `make faults`:",
+        f"{machine()}; {time.perf_counter() - started:,.0f} s.",
+        "",
+        f"{killed.kills} times kill -9 of the worker amid {killed.jobs} jobs, each handing {killed.leads:,} leads to",
+        f"others; {killed.flushes} times FLUSHALL; each message {assigning.COPIES} times. After each job all was",
+        "counted anew: **every lead handed over exactly once**, one open entry each, of the agent in",
+        "`lead.agent_id`, its tasks once, every revision raised by one.",
+        "",
+        f"A job took up to {max(killed.attempts)} attempts. From the start of the next worker until it had handed",
+        f"over a lead: median {median(again):.1f} s, at most {max(again):.1f} s (with leases of one second).",
+    ]
+    print("\n".join(section))
+    if kills >= FEWEST_KILLS:
+        keep("\n".join(section))
 
 
 def table(ongoing: Rounds, rounds: int, seed: int, seconds: float) -> str:
@@ -75,10 +107,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", nargs="*", default=[])
+    parser.add_argument("--kills", type=int, default=FEWEST_KILLS)
     arguments = parser.parse_args()
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logging.getLogger("tests.faults").setLevel(logging.INFO)
-    asyncio.run(suffer(arguments.rounds, arguments.seed, arguments.only))
+    if arguments.only != [ASSIGNMENTS]:
+        asyncio.run(suffer(arguments.rounds, arguments.seed, arguments.only))
+    if not arguments.only or ASSIGNMENTS in arguments.only:
+        asyncio.run(suffer_amid_assignments(arguments.kills, arguments.seed))
 
 
 if __name__ == "__main__":

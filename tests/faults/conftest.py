@@ -3,6 +3,7 @@
 import pytest
 
 pytest.register_assert_rewrite(
+    "tests.faults.assigning",
     "tests.faults.faults",
     "tests.faults.recount",
     "tests.faults.rounds",

@@ -5,11 +5,12 @@
 # make differential  ten thousand random rules, a million rule × profile pairs: do all engines agree? (a minute or two)
 # make faults ROUNDS=5 SEED=7  all that can fail does, while profiles are written (a few minutes a round)
 # make simulation SEED=1 CHANGES=1000000  follow a million changes and recount everything (a quarter of an hour)
+# make translations  bring the catalogues of the console up to date with its texts
 # make lock   resolve the pinned requirements anew          make wheel   build dist/*.whl
 
 .DEFAULT_GOAL := run
 .DELETE_ON_ERROR:
-.PHONY: run test check format differential fuzz faults simulation lock wheel clean
+.PHONY: run test check format differential fuzz faults simulation translations lock wheel clean
 
 bin := .venv/bin
 pip := $(bin)/python -m pip --disable-pip-version-check --quiet --quiet
@@ -41,6 +42,13 @@ faults: .venv/.installed-dev
 
 simulation: .venv/.installed-dev
 	@$(bin)/python -m benchmarks.simulation --seed $(or $(SEED),1) --changes $(or $(CHANGES),1000000)
+
+# Texts that are new come out empty, and a test says which; write them into src/muster/console/locales/*/.
+translations: .venv/.installed-dev
+	$(bin)/pybabel -q extract --mapping-file=pyproject.toml --keywords=marked --sort-output --add-location=file \
+		--project=Muster --output-file=.venv/messages.pot src/muster/console
+	$(bin)/pybabel -q update --input-file=.venv/messages.pot --output-dir=src/muster/console/locales \
+		--no-fuzzy-matching --ignore-obsolete --ignore-pot-creation-date --no-wrap
 
 wheel: .venv/.installed-dev
 	$(bin)/python -m build --wheel --no-isolation

@@ -14,6 +14,7 @@ from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
 from muster.api.auth import issue_signin_code
 from muster.app import create_app
+from muster.console import live
 from muster.embedded import ports
 from muster.resources import DOCUMENTS, Resources
 from tests.cohorts.conftest import watching
@@ -100,23 +101,28 @@ async def test_membership_changes_on_screen_while_one_looks(
         row = page.get_by_role("row").filter(has_text="Best leads")
         await expect(row).to_contain_text("2")
         await row.get_by_role("link").click()
-        await expect(page.get_by_role("status")).to_contain_text("2 members")
+        await expect(page.locator("#standing")).to_contain_text("2 members")
         await expect(page.locator("#members")).to_contain_text(HOSTILE)
 
         await page.evaluate("window.stayed = true")
         await api.patch("/v1/leads/P3", json={"score": 70})
-        await expect(page.get_by_role("status")).to_contain_text("3 members")
+        await expect(page.locator("#standing")).to_contain_text("3 members")
         await expect(page.locator("#members")).to_contain_text("Carl")
         await expect(page.locator("#members")).to_contain_text("a record changed")
         await api.patch("/v1/leads/P1", json={"score": None})
-        await expect(page.get_by_role("status")).to_contain_text("2 members")
+        await expect(page.locator("#standing")).to_contain_text("2 members")
         await expect(page.locator("#members")).not_to_contain_text("Ann")
         assert await page.evaluate("window.stayed"), "the page was loaded anew"
 
         await page.get_by_role("link", name="Cohorts").first.click()
+        await page.evaluate("window.stayed = true")
         await expect(row).to_contain_text("2")
         await api.patch("/v1/leads/P1", json={"score": 99})
         await expect(row).to_contain_text("3")
+        await page.get_by_role("link", name="Home").click()
+        await expect(row).to_contain_text("3")
+        await api.patch("/v1/leads/P1", json={"score": None})
+        await expect(row).to_contain_text("2")
 
 
 async def test_everything_works_without_scripts(
@@ -129,12 +135,14 @@ async def test_everything_works_without_scripts(
         await page.get_by_label("Token").fill(token_for("ada"))
         await page.get_by_role("button", name="Sign in").click()
         await expect(page.get_by_role("link", name="Best leads")).to_be_visible()
+        await page.get_by_role("link", name="Cohorts", exact=True).click()
         await page.get_by_label("Search cohorts").fill("worst")
         await page.get_by_role("button", name="Search").click()
         await expect(page.get_by_text("No cohort has")).to_be_visible()
         await page.get_by_role("link", name="Show all cohorts").click()
         await page.get_by_role("link", name="Best leads").click()
-        await expect(page.get_by_role("status")).to_contain_text("0 members")
+        await expect(page.locator("#standing")).to_contain_text("0 members")
+        await page.locator(".menu summary").click()
         await page.get_by_role("button", name="Sign out").click()
         await expect(page).to_have_url(f"{address}/signin")
         await page.goto(address)
@@ -142,9 +150,10 @@ async def test_everything_works_without_scripts(
 
 
 async def test_a_page_left_open_leaves_when_its_session_ends(
-    chromium: Browser, address: str, api: httpx.AsyncClient
+    chromium: Browser, address: str, api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What somebody may no longer see does not stay on the screen."""
+    """What somebody may no longer see does not stay on the screen: its stream ends now and then, and is let in anew."""
+    monkeypatch.setattr(live, "LONGEST", 1.0)
     await api.post("/v1/cohorts", json={"name": "Best leads", "kind": "dynamic", "rule": "lead.score > 50"})
     context = await chromium.new_context()
     try:

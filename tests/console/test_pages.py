@@ -11,7 +11,7 @@ from bson import ObjectId, Timestamp
 
 from muster.cohorts import slices
 from muster.cohorts.documents import Change, WatchState
-from muster.console import pages, views
+from muster.console import cohort_views, pages, views
 from muster.resources import Resources
 from tests.cohorts.conftest import watching
 from tests.console.conftest import sign_in
@@ -43,19 +43,18 @@ async def test_an_empty_console_says_what_to_do_first(ada: httpx.AsyncClient) ->
     assert "0 profiles" in page
 
 
-async def test_home_lists_the_cohorts_and_finds_them(ada: httpx.AsyncClient, client: httpx.AsyncClient) -> None:
+async def test_the_list_of_cohorts_finds_them(ada: httpx.AsyncClient, client: httpx.AsyncClient) -> None:
     await put(client, "P1", score=80)
     hot = await make(client, "Best leads", description="Call today")
     await make(client, "Gone cold", "lead.score < 10")
-    page = (await ada.get("/")).text
+    page = (await ada.get("/cohorts")).text
     assert page.index("Best leads") < page.index("Gone cold"), "the oldest first"
     assert f"/cohorts/{hot['id']}" in links(page)
     assert re.search(r'<td class="number">1</td>', page)
-    assert "1 profile<" in page
-    found = (await ada.get("/", params={"q": "call TODAY"})).text
+    found = (await ada.get("/cohorts", params={"q": "call TODAY"})).text
     assert "Best leads" in found
     assert "Gone cold" not in found
-    nothing = (await ada.get("/", params={"q": HOSTILE})).text
+    nothing = (await ada.get("/cohorts", params={"q": HOSTILE})).text
     assert "No cohort has" in nothing
     assert "<img src=x" not in nothing
 
@@ -65,12 +64,12 @@ async def test_lists_go_on_behind_a_link(
 ) -> None:
     """Every cohort and member stands on exactly one page, and the search goes along."""
     monkeypatch.setattr(views, "COHORTS_PER_PAGE", 2)
-    monkeypatch.setattr(views, "MEMBERS_PER_PAGE", 2)
+    monkeypatch.setattr(cohort_views, "MEMBERS_PER_PAGE", 2)
     for number in range(5):
         await put(client, f"P{number}", score=80)
     made = [await make(client, f"Team & {number}") for number in range(5)]
     await make(client, "Else")
-    seen = await _follow(ada, "/?q=Team+%26", r'href="/cohorts/(COH-\d+)"')
+    seen = await _follow(ada, "/cohorts?q=Team+%26", r'href="/cohorts/(COH-\d+)"')
     assert seen == [cohort["id"] for cohort in made]
     assert sorted(await _follow(ada, f"/cohorts/{made[0]['id']}", r"<bdi>(P\d)</bdi>")) == [f"P{n}" for n in range(5)]
 
@@ -99,7 +98,7 @@ async def test_a_cohort_shows_its_rule_and_members(ada: httpx.AsyncClient, clien
     assert "ann@example.org" in page
     assert "matched the rule" in page
     year = str(datetime.fromisoformat(made["created_at"]).year)
-    assert re.search(rf'<time dir="ltr" datetime="{year}[^"]*\+00:00">{year}-', page)
+    assert re.search(rf'<time datetime="{year}[^"]*\+00:00"><bdi>[A-Z][a-z]+ \d+, {year} \d\d:\d\d</bdi>', page)
 
 
 async def test_a_static_cohort_without_a_rule_and_an_empty_one(
@@ -119,7 +118,7 @@ async def test_nothing_is_taken_for_markup(ada: httpx.AsyncClient, client: httpx
     await put(client, "P1", score=80, name=HOSTILE)
     await put(client, "%3Cimg%20src=x%3E", score=80)
     made = await make(client, HOSTILE, "lead.score > 50 or lead.name == '</pre><img src=x>'", description=HOSTILE)
-    for address in ("/", f"/cohorts/{made['id']}"):
+    for address in ("/", "/cohorts", f"/cohorts/{made['id']}"):
         page = (await ada.get(address)).text
         assert "<img src=x" not in page
         assert html.escape(HOSTILE).replace("&quot;", "&#34;") in page
@@ -144,14 +143,14 @@ async def test_errors_are_pages_for_people_and_problems_for_programs(
 ) -> None:
     made = await make(client, "Best leads")
     for address, status in [
-        ("/?cursor=junk", 422),
+        ("/cohorts?cursor=junk", 422),
         (f"/cohorts/{made['id']}?cursor=%00", 422),
-        ("/?q=" + "x" * 300, 422),
+        ("/cohorts?q=" + "x" * 300, 422),
         ("/cohorts/%3Cscript%3E", 404),
     ]:
         answer = await ada.get(address)
         assert (answer.status_code, answer.headers["content-type"]) == (status, "text/html; charset=utf-8"), address
-        assert "Back to the cohorts" in answer.text
+        assert "Back to the start" in answer.text
         assert answer.headers["content-security-policy"] == pages.POLICY
         assert "<script>" not in answer.text
     assert (await ada.put("/")).status_code == 405
@@ -179,9 +178,9 @@ async def test_pages_take_nothing_from_elsewhere_and_run_nothing_inline(
         assert re.search(r'<html lang="en" dir="ltr">', page)
         assert not re.search(r"<style|\sstyle=|\son\w+=|hx-on|<script(?![^>]*\ssrc=)", page)
         elsewhere = [found for found in re.findall(r'(?:href|src|action)="([^"]*)"', page) if not found.startswith("/")]
-        assert elsewhere == ["#main"]
+        assert set(elsewhere) == {"#main"}
         assets.update(re.findall(r'(?:href|src)="(/static/[^"]*)"', page))
-    assert len(assets) == 3
+    assert len(assets) == 4
     for each in assets:
         answer = await ada.get(html.unescape(each))
         assert answer.status_code == 200
@@ -197,10 +196,10 @@ async def test_a_page_that_shows_it_all_already_is_not_sent_again(
     async with watching():
         await put(client, "P1", score=80)
         made = await make(client, "Best leads")
-        for address in ("/", f"/cohorts/{made['id']}"):
+        for address in ("/", "/cohorts", f"/cohorts/{made['id']}"):
             asked = f"{address}?seen={await until(lambda at=address: _settled(ada, at))}"  # type: ignore[misc]
             assert (await ada.get(asked)).status_code == 204
-            score = 10 if address == "/" else 90
+            score = 90 if address == "/cohorts" else 10
             await client.patch("/v1/leads/P1", json={"score": score})
             page = await until(lambda at=asked: _page(ada, at))  # type: ignore[misc]
             assert "Best leads" in page
@@ -246,7 +245,7 @@ async def test_the_last_change_of_each_cohort_is_one_look_at_the_index(
     for year in (2031, 2032):
         await _change(made["id"], datetime(year, 1, 2, tzinfo=UTC))
     await _change("COH-0", datetime(2033, 1, 2, tzinfo=UTC))
-    assert "2032-01-02" in (await ada.get("/")).text
+    assert "Jan 2, 2032" in (await ada.get("/")).text
     explained = await clean.database.command(
         {
             "explain": {"aggregate": "changes", "pipeline": views.last_changes_of([made["id"], "COH-0"]), "cursor": {}},

@@ -54,6 +54,53 @@ async def sizes(owner: str, cohort_id: str, *, since: datetime | None, until: da
     )
 
 
+async def recent_sizes(cohorts: Sequence[Cohort], *, since: datetime, points: int) -> dict[str, list[int]]:
+    """For each cohort its sizes at `points` equally spaced moments behind `since`, the last one now, in one look."""
+    ids = [cohort.id for cohort in cohorts]
+    async with open_snapshot() as snapshot:
+        interval = max(MILLISECOND, MILLISECOND * ceil((snapshot.now - since) / points / MILLISECOND))
+        place = {"$floor": {"$divide": [{"$subtract": ["$at", since]}, round(interval / MILLISECOND)]}}
+        new = {"cohort": {"$in": ids}, "at": {"$gt": since}}
+        counted: dict[str, list[Stored]] = {cohort_id: [] for cohort_id in ids}
+        for group in await _counted(new, place, snapshot, cohort="$cohort"):
+            counted[group["_id"]["cohort"]].append(group)
+        runs: dict[str, list[Run]] = {cohort_id: [] for cohort_id in ids}
+        succeeded = {**new, "state": RunState.SUCCEEDED.value}
+        async for run in Run.find(succeeded, session=snapshot.session).sort("at"):
+            runs[run.cohort].append(run)
+        counts = await Cohort.get_motor_collection().find(
+            {"_id": {"$in": ids}}, {"member_count": 1}, session=snapshot.session
+        ).to_list(None)  # fmt: skip
+    sizes_now = {found["_id"]: int(found["member_count"]) for found in counts}
+    return {
+        cohort_id: _recent(
+            counted[cohort_id],
+            runs[cohort_id],
+            now=sizes_now.get(cohort_id, 0),
+            since=since,
+            interval=interval,
+            points=points,
+        )
+        for cohort_id in ids
+    }
+
+
+def _recent(
+    counted: Iterable[Stored], runs: Sequence[Run], *, now: int, since: datetime, interval: timedelta, points: int
+) -> list[int]:
+    placed: dict[Any, list[Run]] = {}
+    for run in runs:
+        placed.setdefault(float((run.at - since) // interval), []).append(run)
+    parts = _placed_parts(counted, placed)
+    size, found = _before(parts.values(), runs, now), list[int]()
+    for place in range(points):
+        if (part := parts.get(float(place))) is not None:
+            size = part.size_after(size)
+        found.append(size)
+    found[-1] = now
+    return found
+
+
 @dataclass(slots=True)
 class _Part:
     """What happened in one moment, or in one interval."""
@@ -107,11 +154,16 @@ class _History:
 
     async def size_before(self, parts: Iterable[_Part]) -> int:
         """The size at `since`: what the first run found, or was there at `until`, less what came and went before."""
-        if not self.runs:
-            end = await _size_at(self.cohort_id, self.until, self.snapshot)
-            return end - sum(net for part in parts for net in part.live.values())
-        end, switch = self.runs[0].count_before or 0, self.runs[0].generation or 0
-        return end - sum(net for part in parts for number, net in part.live.items() if number < switch)
+        end = 0 if self.runs else await _size_at(self.cohort_id, self.until, self.snapshot)
+        return _before(parts, self.runs, end)
+
+
+def _before(parts: Iterable[_Part], runs: Sequence[Run], end: int) -> int:
+    """The size before all of this; `end` is that after it, which is asked only where there was no run."""
+    if not runs:
+        return end - sum(net for part in parts for net in part.live.values())
+    end, switch = runs[0].count_before or 0, runs[0].generation or 0
+    return end - sum(net for part in parts for number, net in part.live.items() if number < switch)
 
 
 async def _beginning(cohort: Cohort, snapshot: Snapshot) -> datetime:
@@ -129,10 +181,15 @@ async def _runs(cohort_id: str, since: datetime, until: datetime, snapshot: Snap
     return await Run.find(query, session=snapshot.session).sort("at").to_list()
 
 
-def counting(query: Stored, place: Any) -> list[dict[str, Any]]:
+def counting(query: Stored, place: Any, **more: Any) -> list[dict[str, Any]]:
     """The pipeline that counts the changes without a run by place and generation; the index holds all that it asks."""
     group: dict[str, Any] = {
-        "_id": {"place": place, "generation": "$generation", "live": {"$eq": [{"$ifNull": ["$run", None]}, None]}},
+        "_id": {
+            **more,
+            "place": place,
+            "generation": "$generation",
+            "live": {"$eq": [{"$ifNull": ["$run", None]}, None]},
+        },
         "entered": {"$sum": {"$cond": [{"$eq": ["$change", "entered"]}, 1, 0]}},
         "all": {"$sum": 1},
         "last": {"$max": "$at"},
@@ -140,15 +197,20 @@ def counting(query: Stored, place: Any) -> list[dict[str, Any]]:
     return [{"$match": query}, {"$group": group}, {"$match": {"_id.live": True}}]
 
 
-async def _counted(query: Stored, place: Any, snapshot: Snapshot) -> list[Stored]:
+async def _counted(query: Stored, place: Any, snapshot: Snapshot, **more: Any) -> list[Stored]:
     found = Change.get_motor_collection().aggregate(
-        counting(query, place), session=snapshot.session, allowDiskUse=True, hint="cohort_at"
+        counting(query, place, **more), session=snapshot.session, allowDiskUse=True, hint="cohort_at"
     )
     return await found.to_list(None)
 
 
 def _parts(counted: Iterable[Stored], runs: Mapping[Any, Sequence[Run]]) -> list[_Part]:
     """Changes and runs by the same places, in their order."""
+    parts = _placed_parts(counted, runs)
+    return [parts[place] for place in sorted(parts)]
+
+
+def _placed_parts(counted: Iterable[Stored], runs: Mapping[Any, Sequence[Run]]) -> dict[Any, _Part]:
     parts: dict[Any, _Part] = {}
     for group in counted:
         part = parts.setdefault(group["_id"]["place"], _Part(group["last"]))
@@ -163,7 +225,7 @@ def _parts(counted: Iterable[Stored], runs: Mapping[Any, Sequence[Run]]) -> list
             is_first = run.previous is None
             part.entered += (run.member_count or 0) if is_first else run.added
             part.left += 0 if is_first else run.removed
-    return [parts[place] for place in sorted(parts)]
+    return parts
 
 
 async def _size_at(cohort_id: str, at: datetime, snapshot: Snapshot) -> int:

@@ -1,12 +1,13 @@
 """How a page is made: the templates, what all of them know, the headers, and errors that people can read."""
 
 import hashlib
-from collections.abc import Callable, Mapping
-from datetime import datetime
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
+from urllib.parse import urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from litestar import MediaType, Request, Response
@@ -16,6 +17,11 @@ from litestar.response import Redirect, Template
 from litestar.types import ExceptionHandlersMap
 
 from muster.api import problems
+from muster.console import languages
+from muster.console.forms import is_piece, take_notice
+from muster.console.languages import LANGUAGES, language_of, speak
+from muster.console.preferences import THEMES, theme_of
+from muster.console.rooms import Room
 from muster.console.sessions import SESSION, Sessions
 
 STATIC = Path(__file__).parent / "static"
@@ -32,13 +38,40 @@ HEADERS = {"Content-Security-Policy": POLICY, "Cache-Control": "no-store"}
 AnyRequest = Request[Any, Any, Any]
 
 
-class Page(Template):
-    """A template with what every page needs beside its own context."""
+@dataclass(frozen=True, slots=True)
+class Section:
+    """An entry of the navigation. `name` is marked for translation where it is listed, and translated when shown."""
 
-    def __init__(self, name: str, *, status_code: int = 200, headers: Mapping[str, str] | None = None, **context: Any):
+    key: str
+    address: str
+    name: str
+
+
+SECTIONS: list[Section] = []
+"""The navigation, in its order. `muster.console.routes` fills it: an entry appears with its page."""
+
+
+class Page(Template):
+    """A template with what every page needs beside its own context.
+
+    `section` is the key of the entry in the navigation that it belongs to, `crumbs` the way to it as pairs of a text
+    and an address.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        status_code: int = 200,
+        headers: Mapping[str, str] | None = None,
+        room: Room | None = None,
+        section: str = "",
+        crumbs: Sequence[tuple[str, str]] = (),
+        **context: Any,
+    ):
         super().__init__(
             name,
-            context=context,
+            context={**context, "room": room, "section": section, "crumbs": crumbs},
             status_code=status_code,
             headers={**HEADERS, **(headers or {})},
             media_type=MediaType.HTML,
@@ -46,13 +79,45 @@ class Page(Template):
 
     def create_template_context(self, request: AnyRequest) -> dict[str, Any]:
         sessions: Sessions = request.app.state.sessions
+        language = language_of(request)
+        speak(language.code)
+        notice = None
+        if not is_piece(request):
+            notice, forget = take_notice(request)
+            if forget is not None:
+                self.cookies.append(forget)
+        owner = request.scope.get("user")
         return {
-            "language": "en",
-            "direction": "ltr",
-            "owner": request.scope.get("user"),
+            "language": language,
+            "languages": LANGUAGES,
+            "theme": theme_of(request),
+            "themes": THEMES,
+            "sections": SECTIONS,
+            "notice": notice,
+            "owner": owner,
+            "back": _back(request, owner),
             "form_token": sessions.form_token(request.cookies.get(SESSION)),
             **self.context,
         }
+
+
+def nothing_new() -> Response[Any]:
+    """The page shows this already. htmx leaves it alone, and so does a screen reader."""
+    return Response(None, status_code=204, headers=HEADERS)
+
+
+def address(path: str, **query: object) -> str:
+    """An address with those parts of a query that say something."""
+    given = {name: value for name, value in query.items() if value}
+    return f"{path}?{urlencode(given)}" if given else path
+
+
+def _back(request: AnyRequest, owner: str | None) -> str:
+    """Where a form in the frame of the page leads back to: this page, if it can be asked for again."""
+    if owner is None:
+        return SIGN_IN
+    query = request.scope["query_string"].decode("latin-1")
+    return f"{request.url.path}?{query}".rstrip("?") if request.method == "GET" else "/"
 
 
 def template_engine() -> JinjaTemplateEngine:
@@ -65,10 +130,23 @@ def template_engine() -> JinjaTemplateEngine:
         lstrip_blocks=True,
         extensions=["jinja2.ext.i18n"],
     )
-    environment.install_null_translations(newstyle=True)  # type: ignore[attr-defined]  # the extension adds it
-    environment.globals["asset"] = asset
-    environment.filters |= {"number": number, "moment": moment}
+    environment.install_gettext_callables(  # type: ignore[attr-defined]  # the extension adds it
+        languages.gettext, languages.ngettext, newstyle=True
+    )
+    environment.globals |= {"asset": asset, "address": address}
+    environment.filters |= {
+        "number": languages.number,
+        "percent": languages.percent,
+        "moment": languages.moment,
+        "ago": languages.ago,
+        "plain": plain,
+    }
     return JinjaTemplateEngine.from_environment(environment)
+
+
+def plain(value: object) -> str:
+    """Anything as JSON, to be read, not run."""
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 @cache
@@ -78,28 +156,36 @@ def asset(name: str) -> str:
     return f"/static/{name}?v={digest}"
 
 
-def number(value: float) -> str:
-    """A number with separators."""
-    return f"{value:,}"
-
-
-def moment(value: datetime, zone: str) -> str:
-    """A time as a person reads it, in a project's time zone."""
-    return value.astimezone(ZoneInfo(zone)).strftime("%Y-%m-%d %H:%M")
-
-
 def _as_page(handler: Callable[[AnyRequest, Any], Response[dict[str, Any]]]) -> Callable[..., Response[Any]]:
     """The page for what the API would answer with a problem document."""
 
     def page(request: AnyRequest, error: Exception) -> Response[Any]:
         problem = handler(request, error).content
+        speak(language_of(request).code)
         if problem["status"] != 401:
-            return Page("error.html", status_code=problem["status"], problem=problem)
-        if request.headers.get("hx-request"):  # a page that refreshes itself: the browser has to leave it
+            template = "problem.html" if is_piece(request) else "error.html"
+            return Page(template, status_code=problem["status"], problem=problem, title=_title(problem))
+        if is_piece(request):  # a page that refreshes itself: the browser has to leave it
             return Response(None, status_code=401, headers={"HX-Redirect": SIGN_IN}, media_type=MediaType.TEXT)
         return Redirect(SIGN_IN, status_code=303, headers=HEADERS)
 
     return page
+
+
+def _title(problem: Mapping[str, Any]) -> str:
+    """An error's title in the language of the page; what is wrong with it is said in English, as by the API."""
+    titles = {
+        400: languages.gettext("This request cannot be read"),
+        403: languages.gettext("This is not allowed"),
+        404: languages.gettext("There is nothing here"),
+        409: languages.gettext("This is not possible now"),
+        412: languages.gettext("Somebody else changed this meanwhile"),
+        413: languages.gettext("This is too large"),
+        415: languages.gettext("This cannot be read here"),
+        422: languages.gettext("Something is not right"),
+        503: languages.gettext("The database does not answer"),
+    }
+    return titles.get(problem["status"], str(problem["title"]))
 
 
 EXCEPTION_HANDLERS: ExceptionHandlersMap = {

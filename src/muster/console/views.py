@@ -1,20 +1,19 @@
-"""What the pages show, read through the same functions as the REST API."""
+"""What the lists of cohorts show, read through the same functions as the REST API."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from muster.cohorts import members, service, slices
-from muster.cohorts.documents import Change, Cohort
-from muster.cohorts.schemas import MemberOut
+from muster.cohorts import service, sizes, slices
+from muster.cohorts.documents import Change, Cohort, Kind
 from muster.projects.documents import Project
-from muster.projects.service import project_of
 from muster.records.documents import Profile
 
 COHORTS_PER_PAGE = 50
-MEMBERS_PER_PAGE = 50
+MOST_ROWS = 1_000  # that a page which has grown may ask for at once
+SPARK = timedelta(days=1)
+SPARK_POINTS = 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,53 +42,26 @@ class Watching:
 
 @dataclass(frozen=True, slots=True)
 class CohortList:
-    """The live part of the home page."""
+    """A page of a list of cohorts."""
 
     rows: Sequence[CohortRow]
     next_cursor: str | None
-    watching: Watching
 
 
-@dataclass(frozen=True, slots=True)
-class CohortDetail:
-    """The live part of a cohort's page."""
-
-    cohort: CohortRow
-    error: str | None
-    rule: str | None
-    members: Sequence[MemberOut]
-    next_cursor: str | None
-
-
-def version_of(view: CohortList | CohortDetail) -> str:
-    """Names what a view shows: a page that shows it already need not be sent it again."""
-    return hashlib.sha256(repr(view).encode("utf-8", "backslashreplace")).hexdigest()[:16]
-
-
-async def cohort_list(project: Project, *, q: str | None, cursor: str | None) -> CohortList:
-    """A page of a project's cohorts."""
+async def cohort_list(
+    project: Project, *, q: str | None, kind: Kind | None, cursor: str | None, rows: int | None = None
+) -> CohortList:
+    """A page of a project's cohorts; `rows` where it has grown already."""
+    limit = min(max(rows or 0, COHORTS_PER_PAGE), MOST_ROWS)
     found, next_cursor = await service.list_cohorts(
-        project.owner, project_id=project.id, kind=None, q=q, limit=COHORTS_PER_PAGE, cursor=cursor
+        project.owner, project_id=project.id, kind=kind, q=q, limit=limit, cursor=cursor
     )
-    return CohortList(await _rows(found), next_cursor, await _watching())
+    return CohortList(await rows_of(found), next_cursor)
 
 
-async def cohort_detail(owner: str, cohort_id: str, *, cursor: str | None) -> tuple[CohortDetail, Project]:
-    """A cohort with a page of its members, and its project. Raises NotFound, also for another owner's."""
-    cohort = await service.cohort_of(owner, cohort_id)
-    items, next_cursor = await members.page(owner, cohort_id, order="joined", limit=MEMBERS_PER_PAGE, cursor=cursor)
-    (row,) = await _rows([cohort])
-    rule = cohort.rule.text if cohort.rule else None
-    return CohortDetail(row, cohort.error, rule, items, next_cursor), await project_of(owner, cohort.project_id)
-
-
-async def profile_count(project: Project) -> int:
-    """How many profiles a project holds."""
-    return await Profile.get_motor_collection().count_documents({"project_id": project.id})
-
-
-async def _rows(cohorts: Sequence[Cohort]) -> list[CohortRow]:
-    changed = await _last_changes([cohort.id for cohort in cohorts])
+async def rows_of(cohorts: Sequence[Cohort]) -> list[CohortRow]:
+    """Cohorts as they stand in a list."""
+    changed = await last_changes([cohort.id for cohort in cohorts])
     return [
         CohortRow(
             id=cohort.id,
@@ -104,6 +76,16 @@ async def _rows(cohorts: Sequence[Cohort]) -> list[CohortRow]:
     ]
 
 
+async def sparks_of(cohorts: Sequence[Cohort]) -> dict[str, list[int]]:
+    """For each cohort its sizes over the last day."""
+    return await sizes.recent_sizes(cohorts, since=datetime.now(UTC) - SPARK, points=SPARK_POINTS)
+
+
+async def profile_count(project: Project) -> int:
+    """How many profiles a project holds."""
+    return await Profile.get_motor_collection().count_documents({"project_id": project.id})
+
+
 def last_changes_of(cohort_ids: Sequence[str]) -> list[dict[str, Any]]:
     """The pipeline that finds when somebody last entered or left each of these cohorts.
 
@@ -116,11 +98,13 @@ def last_changes_of(cohort_ids: Sequence[str]) -> list[dict[str, Any]]:
     ]
 
 
-async def _last_changes(cohort_ids: Sequence[str]) -> dict[str, datetime]:
+async def last_changes(cohort_ids: Sequence[str]) -> dict[str, datetime]:
+    """When somebody last entered or left each of these cohorts."""
     newest = Change.get_motor_collection().aggregate(last_changes_of(cohort_ids))
     return {found["_id"]: found["at"] async for found in newest}
 
 
-async def _watching() -> Watching:
+async def watching() -> Watching:
+    """How the watcher does."""
     standing = await slices.standing()
     return Watching(standing["status"], round(standing["lag_ms"]) if standing.get("events") else None)

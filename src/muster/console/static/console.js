@@ -1,0 +1,83 @@
+// What the pages do beside htmx: live parts, dialogs, notices. Without this file everything still works by plain forms
+// and links.
+"use strict";
+
+(() => {
+  const streams = new Map(); // an element with data-live, and its EventSource
+
+  // A live part: <div data-live="/…/live" hx-get="…" hx-trigger="changed" …>. The stream says that there is something
+  // new; htmx asks for the page and puts in what changed. A page that nobody sees holds no connection.
+  function follow(part) {
+    if (streams.has(part) || document.hidden) return;
+    const seen = document.getElementById("seen");
+    const address = new URL(part.dataset.live, location.href);
+    if (seen) address.searchParams.set("seen", seen.value);
+    const stream = new EventSource(address);
+    streams.set(part, stream);
+    stream.addEventListener("changed", () => htmx.trigger(part, "changed"));
+    stream.addEventListener("error", () => {
+      if (stream.readyState !== EventSource.CLOSED) return; // it comes back by itself
+      streams.delete(part);
+      htmx.trigger(part, "changed"); // where the session has ended, the answer leads to sign in
+      setTimeout(() => followAll(), 5000);
+    });
+  }
+
+  function followAll() {
+    for (const [part, stream] of streams) {
+      if (document.hidden || !part.isConnected) {
+        stream.close();
+        streams.delete(part);
+      }
+    }
+    document.querySelectorAll("[data-live]").forEach(follow);
+  }
+
+  document.addEventListener("visibilitychange", followAll);
+  document.addEventListener("htmx:load", followAll);
+  addEventListener("pagehide", () => streams.forEach((stream) => stream.close()));
+
+  // Notices: an error that htmx met is said where notices stand.
+  function say(html) {
+    const place = document.getElementById("notices");
+    if (place) place.innerHTML = html;
+  }
+
+  document.addEventListener("htmx:responseError", (event) => {
+    const answer = event.detail.xhr;
+    const isPiece = (answer.getResponseHeader("Content-Type") || "").startsWith("text/html");
+    if (!event.detail.elt.dataset.live) say(isPiece ? answer.responseText : document.getElementById("no-answer").innerHTML);
+  });
+  document.addEventListener("htmx:sendError", (event) => {
+    if (!event.detail.elt.dataset.live) say(document.getElementById("no-answer").innerHTML);
+  });
+
+  // Dialogs: <button commandfor="id" command="show-modal">, for browsers that do not know these attributes yet.
+  const knowsCommands = "command" in HTMLButtonElement.prototype;
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest?.("button[commandfor]");
+    if (button && !knowsCommands) {
+      const dialog = document.getElementById(button.getAttribute("commandfor"));
+      if (button.getAttribute("command") === "close") dialog.close();
+      else dialog.showModal();
+    }
+    if (event.target instanceof HTMLDialogElement) event.target.close(); // a click beside it
+    document.querySelectorAll("details.menu[open]").forEach((menu) => {
+      if (!menu.contains(event.target)) menu.open = false;
+    });
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    document.querySelectorAll("details.menu[open]").forEach((menu) => {
+      menu.open = false;
+      menu.querySelector("summary").focus();
+    });
+  });
+
+  // A form whose choice is the whole question: <form data-submits>. Its button is for who has no scripts.
+  document.addEventListener("change", (event) => event.target.closest?.("form[data-submits]")?.requestSubmit());
+
+  document.documentElement.classList.add("scripted");
+  if (document.readyState !== "loading") followAll();
+  else document.addEventListener("DOMContentLoaded", followAll);
+})();

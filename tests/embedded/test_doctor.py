@@ -4,10 +4,12 @@ import socket
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from muster.embedded import doctor, ports
 from muster.embedded.servers import Addresses
 from muster.resources import Resources
+from muster.sandbox.attio import KEY, AttioSandbox
 from muster.settings import Settings
 
 
@@ -39,6 +41,10 @@ async def test_a_secret_that_others_can_read(tmp_path: Path) -> None:
     (tmp_path / "auth-secret").write_text("a secret of more than thirty-two bytes")
     (tmp_path / "auth-secret").chmod(0o644)
     assert "chmod 600" in (await failures(Settings(data_dir=tmp_path)))["data folder"]
+    (tmp_path / "auth-secret").chmod(0o600)
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "PRJ-1.env").touch(mode=0o640)
+    assert "PRJ-1.env" in (await failures(Settings(data_dir=tmp_path)))["data folder"]
 
 
 async def test_a_short_signing_key(tmp_path: Path) -> None:
@@ -66,3 +72,22 @@ async def test_a_redis_that_does_not_answer(tmp_path: Path) -> None:
     redis_url = f"redis://127.0.0.1:{ports.free_port()}"
     settings = Settings.model_validate({"data_dir": tmp_path, "redis_url": redis_url})
     assert "Redis" in await failures(settings)
+
+
+async def test_an_attio_key_that_works_lacks_something_or_is_no_good(
+    tmp_path: Path, attio: AttioSandbox, attio_server: tuple[AttioSandbox, str]
+) -> None:
+    """Attio is asked only where there is a key."""
+    without = Settings(data_dir=tmp_path, attio_base_url=f"{attio_server[1]}/v2")
+    assert "Attio" not in {found.name for found in await doctor.examine(without)}
+    given = without.model_copy(update={"attio_api_key": SecretStr(KEY)})
+
+    async def finding() -> doctor.Finding:
+        return next(found for found in await doctor.examine(given) if found.name == "Attio")
+
+    assert await finding() == doctor.Finding("Attio", True, "the key belongs to the workspace Sandbox (not Attio)")
+    attio.keys[KEY].scopes = "record_permission:read"
+    assert "list_entry:read" in (await finding()).detail
+    attio.keys[KEY].is_active = False
+    assert (await finding()).ok is False
+    assert attio.seen == ["GET /v2/self"] * 3

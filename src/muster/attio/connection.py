@@ -101,7 +101,7 @@ async def state_of(owner: str, project_id: str | None, settings: Settings) -> St
     if key is None:
         return _state(project.id, None, None, pinned)
     try:
-        found = await _ask_whose(key, settings, WAITED_FOR)
+        found = await whose(key, settings)
         if pinned is None:
             pinned = await _pin(project.id, found)
         _check_workspace(project.id, found, pinned)
@@ -139,7 +139,7 @@ def _needed_key(project_id: str, settings: Settings) -> SecretStr:
     if key is None:
         raise Conflict(
             f"{project_id} is not connected with Attio: give it a key with PUT /v1/attio/connection, or with "
-            "`muster attio connect`."
+            "`muster attio connect`. Without an account at Attio, `muster sandbox` serves a stand-in."
         )
     return key
 
@@ -147,14 +147,14 @@ def _needed_key(project_id: str, settings: Settings) -> SecretStr:
 async def _test(key: SecretStr, settings: Settings) -> models.Self:
     """Whose key somebody gives us. Raises Invalid for one that is no good."""
     try:
-        return await _ask_whose(key, settings, WAITED_FOR)
+        return await whose(key, settings)
     except (AttioKeyRefused, AttioRefused) as error:
         raise Invalid("Attio does not take this key.", [Problem(error.detail, pointer="/api_key")]) from None
 
 
-async def _ask_whose(key: SecretStr, settings: Settings, patience: Patience) -> models.Self:
-    """Whose key this is. Raises AttioKeyRefused for one that is not active."""
-    async with AttioClient(key, base_url=settings.attio_base_url, patience=patience) as client:
+async def whose(key: SecretStr, settings: Settings, patience: Patience | None = None) -> models.Self:
+    """Whose key this is. Raises AttioKeyRefused for one that is not active, AttioApiError where Attio does not say."""
+    async with AttioClient(key, base_url=settings.attio_base_url, patience=patience or WAITED_FOR) as client:
         found = await client.test_connection()
     if not found.active:
         raise AttioKeyRefused("Attio does not know this key, or it was revoked: make one in Attio's settings.")
@@ -169,7 +169,7 @@ async def _workspace_of(key: SecretStr, project_id: str, settings: Settings, pat
     known = _WORKSPACES.get(_digest(key, settings))
     if known is not None and pinned is not None and pinned.workspace_id == known:
         return known
-    found = await _ask_whose(key, settings, patience)
+    found = await whose(key, settings, patience)
     if pinned is None:
         pinned = await _pin(project_id, found)
     _check_workspace(project_id, found, pinned)

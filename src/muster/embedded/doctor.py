@@ -12,9 +12,10 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from muster.api import auth
+from muster.attio.connection import whose
 from muster.embedded import mongod, ports, redis
 from muster.embedded.data_folder import is_claimed
-from muster.errors import StartError
+from muster.errors import MusterError, StartError
 from muster.migrations import pending_migrations
 from muster.resources import open_mongodb
 from muster.settings import Settings, bundled
@@ -47,12 +48,13 @@ async def examine(settings: Settings) -> Sequence[Finding]:
         ("API address", _api_address),
         ("MongoDB", _mongodb),
         ("Redis", _redis),
+        *((("Attio", _attio),) if settings.attio_api_key else ()),
     )
     findings = []
     for name, check in checks:
         try:
             findings.append(Finding(name, True, await check(settings)))
-        except (StartError, PyMongoError, RedisError, OSError) as error:
+        except (StartError, MusterError, PyMongoError, RedisError, OSError) as error:
             findings.append(Finding(name, False, str(error)))
     return findings
 
@@ -93,7 +95,8 @@ async def _data_folder(settings: Settings) -> str:
 
 
 def _secrets(folder: Path) -> Sequence[Path]:
-    return [file for name in (auth.SECRET_FILE, "token", "servers.json") if (file := folder / name).exists()]
+    own = [file for name in (auth.SECRET_FILE, "token", "servers.json") if (file := folder / name).exists()]
+    return [*own, *sorted((folder / "secrets").glob("*.env"))]
 
 
 async def _signing_key(settings: Settings) -> str:
@@ -146,3 +149,13 @@ async def _redis(settings: Settings) -> str:
         "append-only" if info["aof_enabled"] else "not append-only, so a crash delays jobs: `appendonly yes` is better"
     )
     return f"Redis {info['redis_version']} answers, {kept}"
+
+
+async def _attio(settings: Settings) -> str:
+    assert settings.attio_api_key is not None  # noqa: S101  else nobody asks
+    found = await whose(settings.attio_api_key, settings)
+    if found.missing_scopes:
+        raise StartError(
+            f"The key of MUSTER_ATTIO_API_KEY lacks {', '.join(found.missing_scopes)}: not all can be read."
+        )
+    return f"the key belongs to the workspace {found.workspace_name or found.workspace_id}"

@@ -130,6 +130,7 @@ def _connect_features(settings: Settings) -> None:
     sources.IMPORTS[:] = [imports.profiles_of]
     cohorts_service.blockers[:] = [experiments_service.users_of]
     records_service.EXPERIMENTS[:] = [experiments_service.experiment_ids_of]
+    imports.TAKEN_BY[:] = [experiments_service.taken_by]
     records_service.MEMBERSHIPS[:] = [members.cohort_ids_of]
 
 

@@ -1,8 +1,10 @@
 """Experiments over HTTP: their life, whom they take, what is refused, and the configuration with its personas."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
+from muster.attio.documents import AttioImport
 from muster.experiments import assignment
 from muster.experiments.documents import Experiment, ExperimentRun, Persona
 from tests.experiments.conftest import Lab, names, pages
@@ -162,6 +164,31 @@ async def test_members_picked_by_hand(lab: Lab) -> None:
     changed = (await lab.http.get(f"/v1/experiments/{experiment}")).json()
     assert (changed["cohort_id"], changed["member_count"]) == (cohort, None)
     assert (await lab.http.get("/v1/profiles/P0000")).json()["experiment_ids"] == [experiment]
+
+
+async def test_imported_records_show_their_experiments(lab: Lab) -> None:
+    """By hand, by cohort, or by a run that took them, as is true at the moment."""
+    await lab.people(4)
+    for number in range(4):
+        await AttioImport(
+            id=f"row-{number}",
+            project_id=lab.project_id,
+            attio_record_id=f"record-{number}",
+            attio_object_type="person",
+            name=f"Person {number}",
+            pii_id=f"P{number:04}",
+            subject_id=f"record-{number}",
+            imported_at=datetime.now(UTC),
+            job_id="IMP-1",
+        ).insert()
+    by_hand = await lab.experiment(members=["P0000", "P0001"])
+    by_cohort = await lab.experiment(cohort_id=await lab.cohort("lead.score >= 1 and lead.score <= 2"))
+    imports = (await lab.http.get("/v1/attio/imports")).json()["items"]
+    assert [each["experiment_ids"] for each in imports] == [[by_hand], [by_hand, by_cohort], [by_cohort], []]
+    await lab.ran(by_cohort)
+    await lab.http.patch(f"/v1/experiments/{by_cohort}", json={"members": ["P0003"]})
+    imports = (await lab.http.get("/v1/attio/imports")).json()["items"]
+    assert [each["experiment_ids"] for each in imports] == [[by_hand], [by_hand, by_cohort], [by_cohort], [by_cohort]]
 
 
 async def test_one_cohort_to_many_experiments(lab: Lab) -> None:

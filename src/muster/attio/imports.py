@@ -1,7 +1,7 @@
 """Imports as their owners see them: begun, listed, shown; and what others may ask about them."""
 
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -22,6 +22,9 @@ from muster.records import rolls
 from muster.settings import Settings
 
 PREFIX, KIND = "IMP", "import"
+
+TAKEN_BY: list[Callable[[str, Sequence[str]], Awaitable[Mapping[str, Sequence[str]]]]] = []
+"""Who knows the experiments that take profiles: project and `pii_id`s → ids of experiments. `muster.app` fills it."""
 
 
 async def begin(owner: str, body: ImportIn, settings: Settings) -> Job:
@@ -96,6 +99,7 @@ async def list_imports(
         (after,) = decode_cursor(cursor, str)
         query["_id"] = {"$gt": after}
     rows = await AttioImport.find(query).sort("_id").limit(limit + 1).to_list()
+    await _with_experiments(project_id, rows)
     return page_of(rows, limit, lambda row: (row.id,))
 
 
@@ -104,7 +108,17 @@ async def import_of(project_id: str, attio_id: str) -> AttioImport:
     found = await AttioImport.find_one({"project_id": project_id, "attio_record_id": attio_id})
     if found is None:
         raise NotFound(f"Nothing with the Attio id {attio_id!r} is imported into {project_id}.")
+    await _with_experiments(project_id, [found])
     return found
+
+
+async def _with_experiments(project_id: str, rows: Sequence[AttioImport]) -> None:
+    """Let each say which experiments take its profile, by what is true now."""
+    pii_ids = list({row.pii_id for row in rows if row.pii_id is not None})
+    for known in TAKEN_BY:
+        found = await known(project_id, pii_ids)
+        for row in rows:
+            row.experiment_ids = list(found.get(row.pii_id or "", ()))
 
 
 async def profiles_of(project_id: str, import_id: str) -> AsyncIterator[Sequence[str]] | None:

@@ -11,8 +11,7 @@ from pymongo import ReturnDocument
 from muster.api import etags
 from muster.api.numbering import next_number
 from muster.api.paging import decode_cursor, page_of
-from muster.cohorts.documents import Cohort
-from muster.cohorts.members import cohort_ids_of
+from muster.cohorts.documents import Cohort, Membership, generation_id
 from muster.errors import Conflict, Invalid, NotFound, Problem
 from muster.experiments.backends import check_choice
 from muster.experiments.configuration import Configuration, fields_of, read
@@ -163,17 +162,39 @@ async def taken_by(project_id: str, pii_ids: Sequence[str]) -> dict[str, list[st
     """The experiments that take each of these profiles, or took it in a run; whom none takes is left out."""
     wanted = {"project_id": project_id, "pii_id": {"$in": list(pii_ids)}}
     profiles = await Profile.get_motor_collection().find(wanted, {"pii_id": 1}).to_list(None)
-    found = {profile["pii_id"]: await experiment_ids_of(project_id, profile["_id"]) for profile in profiles}
-    return {pii_id: ids for pii_id, ids in found.items() if ids}
+    found = await _takers(project_id, [profile["_id"] for profile in profiles])
+    return {profile["pii_id"]: found[profile["_id"]] for profile in profiles if profile["_id"] in found}
 
 
 async def experiment_ids_of(project_id: str, profile: ObjectId) -> list[str]:
     """The experiments that take a profile now, by a cohort or by hand, or that took it in a run."""
-    cohorts = await cohort_ids_of(project_id, profile)
-    takes = {"project_id": project_id, "$or": [{"members": profile}, {"cohorts": {"$in": cohorts}}]}
-    now = [experiment["_id"] async for experiment in _experiments().find(takes, {"_id": 1})]
-    past = await Persona.get_motor_collection().distinct("experiment", {"profile": profile})
-    return sorted({*now, *past}, key=lambda experiment: (len(experiment), experiment))
+    return (await _takers(project_id, [profile])).get(profile, [])
+
+
+async def _takers(project_id: str, profiles: Sequence[ObjectId]) -> dict[ObjectId, list[str]]:
+    """The experiments of each of these profiles: by a run, by hand, or by a cohort that it is in."""
+    ids, found = set(profiles), dict[ObjectId, set[str]]()
+    per_run: list[dict[str, Any]] = [
+        {"$match": {"profile": {"$in": list(ids)}}},
+        {"$group": {"_id": {"profile": "$profile", "experiment": "$experiment"}}},
+    ]
+    async for group in Persona.get_motor_collection().aggregate(per_run):
+        found.setdefault(group["_id"]["profile"], set()).add(group["_id"]["experiment"])
+    async for experiment in _experiments().find({"members": {"$in": list(ids)}}, {"members": 1}):
+        for profile in ids.intersection(experiment["members"]):
+            found.setdefault(profile, set()).add(experiment["_id"])
+    by_cohort: dict[str, list[str]] = {}
+    async for experiment in _experiments().find({"project_id": project_id, "cohorts": {"$ne": []}}, {"cohorts": 1}):
+        for cohort_id in experiment["cohorts"]:
+            by_cohort.setdefault(cohort_id, []).append(experiment["_id"])
+    cohorts = Cohort.get_motor_collection().find(
+        {"_id": {"$in": list(by_cohort)}, "active": {"$ne": None}}, {"active.number": 1}
+    )
+    generations = {generation_id(cohort["_id"], cohort["active"]["number"]): cohort["_id"] async for cohort in cohorts}
+    rows = {"profile": {"$in": list(ids)}, "generation": {"$in": list(generations)}, "in": True}
+    async for row in Membership.get_motor_collection().find(rows, {"_id": 0, "profile": 1, "generation": 1}):
+        found.setdefault(row["profile"], set()).update(by_cohort[generations[row["generation"]]])
+    return {profile: sorted(each, key=lambda number: (len(number), number)) for profile, each in found.items()}
 
 
 async def _check_config(project_id: str, config: Configuration, settings: Settings) -> None:

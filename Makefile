@@ -4,13 +4,14 @@
 # make fuzz   a hundred thousand rules that nobody would write: only RuleError, none slow (two minutes)
 # make differential  ten thousand random rules, a million rule × profile pairs: do all engines agree? (a minute or two)
 # make faults ROUNDS=5 SEED=7  all that can fail does, while profiles are written (a few minutes a round)
+# make storm RUNS=100 SEED=1  experiments through a proxy that gets everything wrong, with kill -9 (some minutes)
 # make simulation SEED=1 CHANGES=1000000  follow a million changes and recount everything (a quarter of an hour)
 # make translations  bring the catalogues of the console up to date with its texts
 # make lock   resolve the pinned requirements anew          make wheel   build dist/*.whl
 
 .DEFAULT_GOAL := run
 .DELETE_ON_ERROR:
-.PHONY: run test check format differential fuzz faults simulation translations lock wheel clean
+.PHONY: run test check format differential fuzz faults storm simulation translations lock wheel clean
 
 bin := .venv/bin
 pip := $(bin)/python -m pip --disable-pip-version-check --quiet --quiet
@@ -39,6 +40,9 @@ differential: .venv/.installed-dev
 
 faults: .venv/.installed-dev
 	@$(bin)/python -m benchmarks.faults --rounds $(or $(ROUNDS),3) --seed $(or $(SEED),1)
+
+storm: .venv/.installed-dev
+	@$(bin)/python -m benchmarks.storm --runs $(or $(RUNS),100) --seed $(or $(SEED),1)
 
 simulation: .venv/.installed-dev
 	@$(bin)/python -m benchmarks.simulation --seed $(or $(SEED),1) --changes $(or $(CHANGES),1000000)

@@ -38,7 +38,8 @@ class Workers:
     kills: int = 0
 
     def start(self) -> None:
-        environment = {**process_environment(self.settings), "PYTHONPATH": f"{HERE}:{HERE.parents[1]}"}
+        top = HERE.parents[1]
+        environment = {**process_environment(self.settings), "PYTHONPATH": f"{HERE}:{top}:{top / 'src'}"}
         options = ("--processes", "1", "--threads", "8", "--worker-fork-timeout", "2000")
         command = [sys.executable, "-m", "dramatiq", "storm_worker", *options]
         with self.log.open("ab") as log:

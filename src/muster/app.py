@@ -25,6 +25,9 @@ from muster.api.requests import EncodedSlashes, JsonRequest, PathIds, refuse_oth
 from muster.attio import connection as attio_connection
 from muster.attio import import_routes as attio_imports
 from muster.attio import imports
+from muster.attio import erasure as attio_erasure
+from muster.attio import hook_routes as attio_hooks
+from muster.attio import hooks
 from muster.attio import routes as attio
 from muster.cohorts import audit, erasure, members, slices, sources
 from muster.cohorts import routes as cohorts
@@ -69,6 +72,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
             *experiments.ROUTES,
             *attio_imports.ROUTES,
             *agents.ROUTES,
+            *attio_hooks.ROUTES,
             *console.routes(sessions),
         ],
         dependencies={
@@ -115,6 +119,8 @@ def _connect_features(settings: Settings) -> None:
         partial(attio_connection.forget, settings),
         imports.forget_imports,
         agents_service.forget_project,
+        hooks.forget,
+        partial(attio_erasure.forget_repository, settings),
     ]
     projects_service.TIME_ZONE_CHANGES[:] = [cohorts_service.follow_time_zone]
     records_service.ERASURES[:] = [
@@ -125,6 +131,7 @@ def _connect_features(settings: Settings) -> None:
         experiments_erasure.erase,
         imports.forget,
         agents_service.erase,
+        attio_erasure.erase,
     ]
     records_service.SAVE_AS_COHORT[:] = [cohorts_service.save_import]
     sources.IMPORTS[:] = [imports.profiles_of]

@@ -1,6 +1,7 @@
 """Attio's REST API, version 2, as far as Muster uses it: typed, patient, careful with the key."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Literal, Self
 from urllib.parse import quote
@@ -9,7 +10,8 @@ from pydantic import SecretStr
 
 from muster.attio import models
 from muster.attio.budget import Budget
-from muster.attio.models import AttioList, Attribute, ListEntry, Record
+from muster.attio.errors import AttioNotFound
+from muster.attio.models import AttioList, AttioWebhook, Attribute, ListEntry, Record
 from muster.attio.paging import all_pages
 from muster.attio.requests import PATIENT, KeyNow, Patience, Requests
 
@@ -25,9 +27,10 @@ OLDEST_FIRST: Sequence[Mapping[str, str]] = ({"attribute": "created_at", "direct
 class AttioClient:
     """Asks Attio with one key, within an `async with`.
 
-    Every request is a read and is tried again (429 with any Retry-After, 5xx, time-outs, dropped connections, what is
-    not JSON), up to `patience.tries` times, within the pace that all clients of a workspace share. A refused key ends
-    it at once. Raises AttioApiError (`muster.attio.errors`), whose sentences never hold the key.
+    Every request is a read, but for those of webhooks. All are tried again (429 with any Retry-After, 5xx, time-outs,
+    dropped connections, what is not JSON), up to `patience.tries` times, within the pace that all clients of a
+    workspace share. A refused key ends it at once. Raises AttioApiError (`muster.attio.errors`), whose sentences never
+    hold the key.
     """
 
     def __init__(
@@ -160,6 +163,21 @@ class AttioClient:
             lambda entry: entry.entry_id,
             PAGE,
         )
+
+    async def make_webhook(self, target_url: str, events: Sequence[str]) -> AttioWebhook:
+        """Let Attio tell an address (https) of events. Only this answer has the secret; a retry may make it twice."""
+        subscriptions = [{"event_type": event, "filter": None} for event in events]
+        body = {"data": {"target_url": target_url, "subscriptions": subscriptions}}
+        return await self._requests.send("POST", "/webhooks", body, read=AttioWebhook.of_answer)
+
+    async def fetch_webhooks(self) -> list[AttioWebhook]:
+        """The webhooks of the workspace that the key may see, without their secrets."""
+        return await self._requests.rows("GET", "/webhooks", read=AttioWebhook.of)
+
+    async def delete_webhook(self, webhook_id: str) -> None:
+        """Delete a webhook; one that is gone already is no error."""
+        with suppress(AttioNotFound):
+            await self._requests.send("DELETE", _path("webhooks", webhook_id), read=lambda _: None)
 
 
 def build_name_filter(object_slug: str, q: str) -> dict[str, Any] | None:

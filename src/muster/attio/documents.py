@@ -87,9 +87,66 @@ class ImportPiece(Document):
         ]
 
 
+class AttioHook(Document):
+    """How Attio tells a project of changes. `_id` is the project's id; the secrets are in its file of secrets."""
+
+    id: str  # type: ignore[assignment]  # Beanie declares an ObjectId
+    webhook_id: str | None = None  # at Attio; None when only a secret was given
+    target_url: str | None = None
+    last_delivery_at: datetime | None = None
+    job_id: str | None = None  # the refresh that looks after the marks
+
+    class Settings:
+        name = "attio_hooks"
+
+
+class AttioMark(Document):
+    """What Attio says has changed and was not fetched again yet. `_id` is that of its import, which may not be there.
+
+    `version` rises with every event: whoever fetched on behalf of an earlier one leaves the mark.
+    """
+
+    id: str  # type: ignore[assignment]  # Beanie declares an ObjectId
+    project_id: str
+    object_type: str
+    attio_id: str
+    list_slug: str | None = None
+    version: int
+    tries: int = 0
+    due_at: datetime
+
+    class Settings:
+        name = "attio_marks"
+        indexes: ClassVar[list[Any]] = [
+            IndexModel([("project_id", ASCENDING), ("due_at", ASCENDING)], name="project_due"),
+            IndexModel([("due_at", ASCENDING)], name="due"),
+        ]
+
+
+class AttioDelivery(Document):
+    """A delivery of Attio's that was taken. `_id` is a digest of the project and its `Idempotency-Key`."""
+
+    id: str  # type: ignore[assignment]  # Beanie declares an ObjectId
+    project_id: str
+    expires_at: datetime
+
+    class Settings:
+        name = "attio_deliveries"
+        indexes: ClassVar[list[Any]] = [
+            IndexModel([("expires_at", ASCENDING)], name="expiry", expireAfterSeconds=0),
+        ]
+
+
 def import_key(project_id: str, object_type: str, attio_id: str) -> str:
     """The `_id` of an import."""
     return f"{project_id}|{object_type}|{attio_id}"
 
 
-DOCUMENTS: Sequence[type[Document]] = (AttioConnection, AttioImport, ImportPiece)
+DOCUMENTS: Sequence[type[Document]] = (
+    AttioConnection,
+    AttioImport,
+    ImportPiece,
+    AttioHook,
+    AttioMark,
+    AttioDelivery,
+)

@@ -80,6 +80,21 @@ async def write(repository: Repository, drafts: Sequence[FileDraft], imported_at
     return await asyncio.to_thread(_write, repository, drafts, imported_at)
 
 
+async def kept_copies(repository: Repository, paths: Sequence[str]) -> list[str]:
+    """The paths of the copies that were put aside of these files."""
+
+    def look() -> list[str]:
+        found = []
+        for path in paths:
+            if _PATH.fullmatch(path):
+                folder, _, name = path.rpartition("/")
+                # A name of ours holds nothing that `glob` would read as more than itself.
+                found += [f"{folder}/{each.name}" for each in (repository.root / folder).glob(f"{name}.kept-*")]
+        return sorted(found)
+
+    return await asyncio.to_thread(look)
+
+
 def file_of(draft: FileDraft, imported_at: str) -> bytes:
     """The bytes of a record's file: the same record gives the same ones, whatever the order in which Attio sends it."""
     head = {

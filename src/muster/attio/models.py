@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from pydantic import SecretStr
+
 READ_SCOPES = (
     "record_permission:read",
     "object_configuration:read",
@@ -136,6 +138,31 @@ class Attribute:
             is_system=raw.get("is_system_attribute") is True,
             config=dict(_mapping(raw.get("config"))),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class AttioWebhook:
+    """Whom Attio tells of changes. It shows `secret` once, when the webhook is made."""
+
+    webhook_id: str
+    target_url: str | None
+    secret: SecretStr | None
+
+    @classmethod
+    def of(cls, raw: Any) -> "AttioWebhook":
+        """A webhook as Attio sent it. Raises ValueError without an id."""
+        raw = _mapping(raw)
+        secret = _text(raw.get("secret"))
+        return cls(
+            webhook_id=_id(_mapping(raw.get("id")), "webhook_id", "webhook"),
+            target_url=_text(raw.get("target_url")),
+            secret=SecretStr(secret) if secret else None,
+        )
+
+    @classmethod
+    def of_answer(cls, raw: Any) -> "AttioWebhook":
+        """The one in `data`."""
+        return cls.of(_mapping(raw).get("data"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,6 +126,10 @@ class Requests:
         """The one thing in `data` of an answer. Raises AttioApiError."""
         return await self._ask(_Question("GET", path), lambda answer: read(_data(answer, dict)))
 
+    async def send(self, method: str, path: str, body: Any = None, *, read: Read[T]) -> T:
+        """Change something at Attio. It is tried again like a question: the caller sees that twice does no harm."""
+        return await self._ask(_Question(method, path, body), read)
+
     async def _ask(self, question: _Question, read: Read[T]) -> T:
         patience, number = self._patience, 0
         try:

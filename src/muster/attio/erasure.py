@@ -1,0 +1,61 @@
+"""What an erasure takes of Attio: the metadata of a profile's imports at once, their files by a job.
+
+The transaction of an erasure cannot delete files. It puts a job on record that does, and a worker takes it up within
+seconds: files and kept copies are deleted and that is committed. Earlier commits of the repository still hold them, and
+so does Attio: who must be gone for good is deleted there first, and the history rewritten (`git filter-repo`).
+"""
+
+from collections.abc import Mapping
+
+from bson import ObjectId
+from motor.motor_asyncio import AsyncIOMotorClientSession as Session
+
+from muster.attio.documents import AttioImport, AttioMark
+from muster.attio.files import kept_copies
+from muster.jobs.documents import Job
+from muster.jobs.service import claim, create_job
+from muster.projects.documents import Project
+from muster.projects.repository import delete, remove, repository_of
+from muster.settings import Settings
+
+PREFIX, KIND = "ERA", "erase_files"
+
+
+async def erase(session: Session, project_id: str, _profile: ObjectId, pii_id: str) -> Mapping[str, int]:
+    """Take out what is imported of a profile, and have its files deleted; how many of both."""
+    rows = AttioImport.get_motor_collection()
+    named = {"project_id": project_id, "pii_id": pii_id}
+    found = await rows.find(named, {"local_file_path": 1}, session=session).to_list(None)
+    if not found:
+        return {"attio_imports": 0, "files": 0}
+    await rows.delete_many(named, session=session)
+    marks = AttioMark.get_motor_collection()
+    await marks.delete_many({"_id": {"$in": [row["_id"] for row in found]}}, session=session)
+    paths = [row["local_file_path"] for row in found if row.get("local_file_path")]
+    project = await Project.get(project_id, session=session)
+    if paths and project is not None:
+        await create_job(PREFIX, KIND, project_id, project.owner, {"paths": paths}, session=session)
+    return {"attio_imports": len(found), "files": len(paths)}
+
+
+async def run_job(job_id: str, settings: Settings) -> None:
+    """Delete the files that a job names, and commit that. Raises Busy or Done when the job is not to be had.
+
+    When git refuses, the files are deleted all the same, and the job fails with the reason; a retry commits.
+    """
+    async with claim(job_id) as claimed:
+        repository = repository_of(settings, claimed.job.project_id)
+        paths: list[str] = claimed.job.arguments.get("paths", [])
+        await claimed.progress(0, len(paths))
+        copies = await kept_copies(repository, paths)
+        commit = await remove(
+            repository, [*paths, *copies], "Remove the files of an erased profile", {"Muster-Job": job_id}
+        )
+        claimed.result = {"files": len(paths), "kept_copies": len(copies), "commit": commit}
+    # A path says a name.
+    await Job.get_motor_collection().update_one({"_id": job_id}, {"$unset": {"arguments.paths": ""}})
+
+
+async def forget_repository(settings: Settings, project_id: str) -> None:
+    """Delete the repository of a project that is gone, with all of its history."""
+    await delete(repository_of(settings, project_id))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from muster.agents import by_hand
+from muster.attio import marks
 from muster.cohorts import audit, changes, generations
 from muster.cohorts import jobs as evaluations
 from muster.jobs import leases, service
@@ -36,6 +37,7 @@ CHORES: Sequence[Chore] = (
     Chore("cohorts:settle", evaluations.settle_ended_runs, timedelta(seconds=5)),
     Chore("cohorts:differences", changes.write_left_behind, timedelta(seconds=5)),
     Chore("cohorts:purge", generations.purge, timedelta(seconds=60)),
+    Chore("attio:marks", marks.look_after_all, timedelta(seconds=5)),
     Chore("cohorts:audit", audit.audit, timedelta(seconds=15)),
 )
 

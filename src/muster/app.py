@@ -23,11 +23,10 @@ from muster.api.idempotency import Idempotency
 from muster.api.problems import EXCEPTION_HANDLERS
 from muster.api.requests import EncodedSlashes, JsonRequest, PathIds, refuse_other_media
 from muster.attio import connection as attio_connection
-from muster.attio import import_routes as attio_imports
-from muster.attio import imports
 from muster.attio import erasure as attio_erasure
 from muster.attio import hook_routes as attio_hooks
-from muster.attio import hooks
+from muster.attio import hooks, imports
+from muster.attio import import_routes as attio_imports
 from muster.attio import routes as attio
 from muster.cohorts import audit, erasure, members, slices, sources
 from muster.cohorts import routes as cohorts

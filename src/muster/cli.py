@@ -16,6 +16,7 @@ import click
 
 from muster.agents.commands import agents, assign, undo
 from muster.attio.commands import attio
+from muster.attio.hook_commands import webhook as attio_webhook
 from muster.attio.import_commands import import_attio
 from muster.cohorts.commands import cohorts, rules
 from muster.cohorts.index_commands import list_indexes
@@ -174,6 +175,7 @@ rules.add_command(apply_rules)
 rules.add_command(list_indexes)
 import_group.add_command(import_attio)
 jobs.add_command(undo)
+attio.add_command(attio_webhook)
 
 for command in (
     up,

@@ -60,3 +60,19 @@ def test_no_command_takes_a_key_as_an_argument(name: str) -> None:
     """Whoever lists processes would see it."""
     command = main.commands["attio"].commands[name]  # type: ignore[attr-defined]
     assert {parameter.name for parameter in command.params} <= {"project", "as_json", "limit"}
+
+
+async def test_webhook_register_status_secret_remove(muster: Muster, attio: AttioSandbox) -> None:
+    assert (await muster("attio", "connect", input=f"{KEY}\n")).exit_code == 0
+    off = await muster("attio", "webhook", "status")
+    assert (off.exit_code, "off" in off.stdout) == (1, True)
+    made = await muster("attio", "webhook", "register", "https://muster.example.com/")
+    assert made.exit_code == 0, made.output
+    assert "https://muster.example.com/hooks/attio/PRJ-" in made.stdout
+    assert [each["status"] for each in attio.webhooks] == ["active"]
+    assert attio.webhooks[0]["secret"] not in made.output
+    given = await muster("attio", "webhook", "secret", "--json", input="a secret from Attio\n")
+    assert json.loads(given.stdout)["state"] == "registered"
+    assert (await muster("attio", "webhook", "secret", input="\n")).exit_code == 2
+    gone = await muster("attio", "webhook", "remove")
+    assert (gone.exit_code, gone.stderr, attio.webhooks) == (0, "Removed.\n", [])

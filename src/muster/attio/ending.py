@@ -15,7 +15,7 @@ from muster.cohorts.documents import Cohort
 from muster.errors import NotFound
 from muster.jobs.documents import Job
 from muster.jobs.working import Claimed
-from muster.projects.repository import GitTrouble, Repository, commit
+from muster.projects.repository import GitTrouble, Repository, commit, discard
 from muster.records.documents import Profile
 from muster.records.rolls import RollWriter
 
@@ -25,9 +25,9 @@ LOOK_EVERY = 0.1  # seconds between two looks whether the cohort is filled
 
 async def end(claimed: Claimed, repository: Repository, state: State) -> dict[str, Any]:
     """The result of an import whose records are all stored."""
-    await _without_erased(claimed.job)
+    erased = await _without_erased(claimed.job, repository)
     if not state.is_committed:
-        await _commit(claimed, repository, state)
+        await _commit(claimed, repository, state, erased)
     if claimed.job.arguments.get("save_as_cohort"):
         await _save_as_cohort(claimed, state)
     counts = state.counts
@@ -51,21 +51,27 @@ async def pieces_of(import_id: str) -> AsyncIterator[Sequence[str]]:
         yield list(dict.fromkeys(item["pii_id"] for item in piece["items"] if item.get("pii_id")))
 
 
-async def _without_erased(job: Job) -> None:
-    """Take out whoever was erased between the writing of a profile and that of its metadata.
+async def _without_erased(job: Job, repository: Repository) -> list[str]:
+    """Take out whoever was erased between the writing of a profile and that of its metadata; the files deleted.
 
     An erasure takes along what is in the metadata by then, and cannot know what was on its way.
     """
+    files: list[str] = []
     async for pii_ids in pieces_of(job.id):
         here: dict[str, Any] = {"project_id": job.project_id, "pii_id": {"$in": list(pii_ids)}}
         found = await Profile.get_motor_collection().find(here, {"_id": 0, "pii_id": 1}).to_list(None)
         for gone in set(pii_ids) - {profile["pii_id"] for profile in found}:
-            await _take_out(job.project_id, gone)
+            files += await _take_out(job.project_id, gone, repository)
+    return files
 
 
-async def _take_out(project_id: str, pii_id: str) -> None:
-    await AttioImport.get_motor_collection().delete_many({"project_id": project_id, "pii_id": pii_id})
+async def _take_out(project_id: str, pii_id: str, repository: Repository) -> list[str]:
+    rows, named = AttioImport.get_motor_collection(), {"project_id": project_id, "pii_id": pii_id}
+    files = [row["local_file_path"] async for row in rows.find(named, {"_id": 0, "local_file_path": 1})]
+    await discard(repository, files)
+    await rows.delete_many(named)
     await forget_pieces(None, project_id, pii_id)
+    return files
 
 
 async def forget_pieces(session: Session | None, project_id: str, pii_id: str) -> int:
@@ -79,11 +85,12 @@ async def forget_pieces(session: Session | None, project_id: str, pii_id: str) -
     return named.modified_count
 
 
-async def _commit(claimed: Claimed, repository: Repository, state: State) -> None:
+async def _commit(claimed: Claimed, repository: Repository, state: State, erased: Sequence[str]) -> None:
     """One commit of all files that changed, also of those that earlier imports could not commit."""
     job, rows = claimed.job, AttioImport.get_motor_collection()
     uncommitted = {"project_id": job.project_id, "uncommitted": True}
     paths = [row["local_file_path"] async for row in rows.find(uncommitted, {"_id": 0, "local_file_path": 1})]
+    paths += erased
     failures: list[dict[str, Any]] = []
     if paths:
         try:

@@ -5,13 +5,14 @@ seconds: files and kept copies are deleted and that is committed. Earlier commit
 so does Attio: who must be gone for good is deleted there first, and the history rewritten (`git filter-repo`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from bson import ObjectId
 from motor.motor_asyncio import AsyncIOMotorClientSession as Session
 
 from muster.attio.documents import AttioImport, AttioMark
 from muster.attio.files import kept_copies
+from muster.attio.turns import turn
 from muster.jobs.documents import Job
 from muster.jobs.service import claim, create_job
 from muster.projects.documents import Project
@@ -43,9 +44,10 @@ async def run_job(job_id: str, settings: Settings) -> None:
 
     When git refuses, the files are deleted all the same, and the job fails with the reason; a retry commits.
     """
-    async with claim(job_id) as claimed:
-        repository = repository_of(settings, claimed.job.project_id)
-        paths: list[str] = claimed.job.arguments.get("paths", [])
+    async with claim(job_id) as claimed, turn(claimed.job.project_id, job_id):
+        project_id = claimed.job.project_id
+        repository = repository_of(settings, project_id)
+        paths = await _unused(project_id, claimed.job.arguments.get("paths", []))
         await claimed.progress(0, len(paths))
         copies = await kept_copies(repository, paths)
         commit = await remove(
@@ -54,6 +56,14 @@ async def run_job(job_id: str, settings: Settings) -> None:
         claimed.result = {"files": len(paths), "kept_copies": len(copies), "commit": commit}
     # A path says a name.
     await Job.get_motor_collection().update_one({"_id": job_id}, {"$unset": {"arguments.paths": ""}})
+
+
+async def _unused(project_id: str, paths: Sequence[str]) -> list[str]:
+    """Without those that an import has written again since: the erased came back from Attio."""
+    used = {"project_id": project_id, "local_file_path": {"$in": list(paths)}}
+    rows = AttioImport.get_motor_collection().find(used, {"_id": 0, "local_file_path": 1})
+    again = {row["local_file_path"] async for row in rows}
+    return [path for path in paths if path not in again]
 
 
 async def forget_repository(settings: Settings, project_id: str) -> None:

@@ -19,6 +19,7 @@ from muster.attio.connection import client_of
 from muster.attio.documents import AttioImport
 from muster.attio.ending import end
 from muster.attio.flow import Flow
+from muster.attio.marks import Marked, look_after
 from muster.attio.models import Attribute
 from muster.attio.reading import Reading, attributes_of, reading_of
 from muster.attio.selecting import Batch, Batches
@@ -43,11 +44,13 @@ async def run_job(job_id: str, settings: Settings, *, ttl: timedelta = LEASE_TTL
             claimed.result = await _import(claimed, settings)
     if roll := claimed.job.arguments.get("record_ids"):
         await rolls.drop(roll["id"])
+    if claimed.job.arguments.get("marked"):  # an event may have come too late for this refresh
+        await look_after(claimed.job.project_id)
 
 
 async def _import(claimed: Claimed, settings: Settings) -> dict[str, Any]:
     job, repository = claimed.job, repository_of(settings, claimed.job.project_id)
-    state = State.of(job.checkpoint)
+    state, marked, is_marked = State.of(job.checkpoint), Marked(job.project_id), bool(job.arguments.get("marked"))
     if not state.is_stored:
         async with await client_of(job.project_id, settings) as client:
             readings = _Readings(client, job.project_id)
@@ -59,12 +62,19 @@ async def _import(claimed: Claimed, settings: Settings) -> dict[str, Any]:
                 readings.of,
                 readings.of_list,
                 refreshes=bool(job.arguments.get("refresh")),
-                resumes=job.attempts > 1,
+                resumes=job.attempts > 1 and not is_marked,
             )
-            await _Storing(claimed, scene, state).run(await _selection(client, job.project_id, job.arguments))
+            selection = (
+                (selecting.by_marks(client, marked), None)
+                if is_marked
+                else await _selection(client, job.project_id, job.arguments)
+            )
+            await _Storing(claimed, scene, state).run(selection)
         state.is_stored = True
         await claimed.checkpoint(state.as_checkpoint(), failures=[{"detail": remark} for remark in readings.remarks])
-    return await end(claimed, repository, state)
+    result = await end(claimed, repository, state)
+    await marked.take_away()
+    return result
 
 
 class _Storing:

@@ -5,7 +5,9 @@ whoever fetches notes the version before and takes the mark away only if it is s
 between is never lost. One refresh of a project at a time works on its marks; it is put on record with the first one.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+import asyncio
+import time
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -24,7 +26,13 @@ from muster.transactions import in_transaction
 AFTER_FAILURE = timedelta(minutes=15)  # until a refresh that failed is followed by another one
 MERGING_PAUSE = timedelta(seconds=30)  # until a record that Attio is merging is looked at again
 MOST_TRIES = 20
+STAY = 2.0  # seconds that a refresh waits for more events
+LONGEST_STAY = 20.0  # seconds after which it ends, though more may come: imports wait for it
+LOOK_EVERY = 0.2  # seconds
+
 _DUPLICATE_KEY = 11000
+_MILLISECOND = timedelta(milliseconds=1)
+_IS_DUE = {"$lte": ["$due_at", "$$NOW"]}
 
 Row = Mapping[str, Any]
 
@@ -82,35 +90,64 @@ def _raised(key: str, project_id: str, object_type: str, attio_id: str, list_slu
     return UpdateOne({"_id": key}, update, upsert=True)
 
 
-async def due(project_id: str, limit: int, *, beside: Mapping[str, int] | None = None) -> list[AttioMark]:
-    """Up to `limit` marks that are to be looked at now, other than those `beside` with these very versions."""
-    wanted: dict[str, Any] = {"project_id": project_id, "$expr": {"$lte": ["$due_at", "$$NOW"]}}
-    found = AttioMark.find(wanted).sort("due_at")
-    listed = []
-    async for one in found:
-        if (beside or {}).get(one.id) != one.version:
-            listed.append(one)
-            if len(listed) == limit:
-                break
-    return listed
+class Marked:
+    """The marks of a project, as one refresh works through them: each once, at the version that it had then."""
+
+    def __init__(self, project_id: str) -> None:
+        self.project_id = project_id
+        self._seen: dict[str, int] = {}
+        self._waiting: set[str] = set()
+
+    async def batches(self, size: int) -> AsyncIterator[Sequence[Row]]:
+        """What to fetch, in the form of metadata, until nothing new has come for a while.
+
+        A record that is marked anew meanwhile is left to the next refresh: only one version of it is under way.
+        """
+        began = quiet_since = time.monotonic()
+        while time.monotonic() - began < LONGEST_STAY:
+            fresh = await _due(self.project_id, size, beside=self._seen)
+            if fresh:
+                self._seen |= {mark.id: mark.version for mark in fresh}
+                yield [_as_row(mark) for mark in fresh]
+                quiet_since = time.monotonic()
+            elif time.monotonic() - quiet_since > STAY:
+                return
+            else:
+                await asyncio.sleep(LOOK_EVERY)
+
+    def wait_for(self, keys: Iterable[str]) -> None:
+        """Note what Attio cannot say yet; it is looked at again later."""
+        self._waiting.update(keys)
+
+    async def take_away(self) -> None:
+        """Take the marks away that were fetched, unless an event has raised them since."""
+        later = {"tries": {"$add": ["$tries", 1]}, "due_at": {"$add": ["$$NOW", MERGING_PAUSE // _MILLISECOND]}}
+        changes: list[DeleteOne | UpdateOne] = []
+        for key, version in self._seen.items():
+            seen = {"_id": key, "version": version}
+            if key in self._waiting:
+                changes.append(DeleteOne({**seen, "tries": {"$gte": MOST_TRIES}}))
+                changes.append(UpdateOne(seen, [{"$set": later}]))
+            else:
+                changes.append(DeleteOne(seen))
+        if changes:
+            await _marks().bulk_write(changes, ordered=True)
 
 
-async def take_away(seen: Mapping[str, int], waiting: Collection[str] = ()) -> None:
-    """Take the marks away that were fetched at these versions; those of `waiting` are looked at again later."""
-    later = [
-        UpdateOne(
-            {"_id": key, "version": version, "tries": {"$lt": MOST_TRIES}},
-            [{"$set": {"tries": {"$add": ["$tries", 1]}, "due_at": {"$add": ["$$NOW", _milliseconds(MERGING_PAUSE)]}}}],
-        )
-        for key, version in seen.items()
-        if key in waiting
-    ]
-    gone = [
-        DeleteOne({"_id": key, "version": version} | ({"tries": {"$gte": MOST_TRIES}} if key in waiting else {}))
-        for key, version in seen.items()
-    ]
-    if later or gone:
-        await _marks().bulk_write([*gone, *later], ordered=True)
+async def _due(project_id: str, limit: int, *, beside: Collection[str] = ()) -> list[AttioMark]:
+    """Up to `limit` marks that are to be looked at now, other than those `beside`."""
+    wanted = {"project_id": project_id, "_id": {"$nin": list(beside)}, "$expr": _IS_DUE}
+    return await AttioMark.find(wanted).sort("due_at").limit(limit).to_list()
+
+
+def _as_row(mark: AttioMark) -> Row:
+    return {
+        "_id": mark.id,
+        "project_id": mark.project_id,
+        "attio_object_type": mark.object_type,
+        "attio_record_id": mark.attio_id,
+        "list_slug": mark.list_slug,
+    }
 
 
 async def look_after(project_id: str) -> Job | None:
@@ -118,7 +155,7 @@ async def look_after(project_id: str) -> Job | None:
 
     Safe to call by many at once. After a refresh that failed (the key was revoked, say) a while is waited.
     """
-    if not await due(project_id, 1):
+    if not await _due(project_id, 1):
         return None
     hook = await AttioHook.get(project_id)
     before = hook.job_id if hook else None
@@ -153,8 +190,9 @@ async def _begin(project: Project, before: str | None, session: Session) -> Job 
 async def look_after_all() -> int:
     """The chore: refreshes for every project that has marks and no refresh; how many were begun."""
     begun = 0
-    for project_id in await _marks().distinct("project_id", {"$expr": {"$lte": ["$due_at", "$$NOW"]}}):
-        begun += await look_after(project_id) is not None
+    of_projects: list[dict[str, Any]] = [{"$match": {"$expr": _IS_DUE}}, {"$group": {"_id": "$project_id"}}]
+    for found in await _marks().aggregate(of_projects).to_list(None):
+        begun += await look_after(found["_id"]) is not None
     return begun
 
 
@@ -165,10 +203,6 @@ async def forget(project_id: str) -> None:
 
 ARGUMENTS: dict[str, Any] = {"source": None, "refresh": True, "rows": {}, "marked": True}
 """Of the job: a refresh of what is marked."""
-
-
-def _milliseconds(span: timedelta) -> int:
-    return span // timedelta(milliseconds=1)
 
 
 def _rows() -> AsyncIOMotorCollection[dict[str, Any]]:

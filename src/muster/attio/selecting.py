@@ -10,6 +10,7 @@ from muster.attio.documents import AttioImport, import_key
 from muster.attio.errors import AttioNotFound
 from muster.attio.files import ObjectType
 from muster.attio.lookup import Lookup, answers_of
+from muster.attio.marks import Marked
 from muster.attio.models import AttioList, ListEntry, Record
 from muster.attio.values import current_values, name_of
 from muster.errors import Invalid
@@ -147,6 +148,20 @@ async def by_rows(client: AttioClient, project_id: str, rows: Mapping[str, Any])
             return
         after = chunk[-1]["_id"]
         yield await _again(client, lookup, chunk, lists)
+
+
+async def by_marks(client: AttioClient, marked: Marked) -> Batches:
+    """What Attio said has changed, and for a while what it says meanwhile: a burst of events is one refresh."""
+    lists: dict[str, AttioList] = {}
+    lookup = Lookup(client)
+    async for rows in marked.batches(BY_ID):
+        if any(row["attio_object_type"] == "list_entry" for row in rows):
+            lists = lists or {each.api_slug: each for each in await client.fetch_lists()}
+        batch = await _again(client, lookup, rows, lists)
+        marked.wait_for(
+            import_key(marked.project_id, each.object_type, each.attio_id) for each in batch.missing if each.pending
+        )
+        yield batch
 
 
 async def _again(

@@ -34,6 +34,7 @@ class Actor(StrEnum):
     IMPORT_FROM_ATTIO = "import_from_attio"
     ASSIGN_LEADS = "assign_leads"
     UNDO_ASSIGNMENT = "undo_assignment"
+    ERASE_FILES = "erase_files"
 
 
 ACTOR_OF_KIND: Mapping[str, Actor] = {
@@ -45,6 +46,7 @@ ACTOR_OF_KIND: Mapping[str, Actor] = {
     "import": Actor.IMPORT_FROM_ATTIO,
     "assign": Actor.ASSIGN_LEADS,
     "undo_assign": Actor.UNDO_ASSIGNMENT,
+    "erase_files": Actor.ERASE_FILES,
 }
 
 

@@ -25,7 +25,7 @@ def store_files(
     pack: git.Stream | None = None  # few blobs become loose objects, many one pack
     try:
         for path, file in files:
-            _check_folder(root, file.parent, folders)
+            check_folder(root, file.parent, folders)
             name = os.fsencode(path)
             content, known = _read(file), head.get(name)
             entry = None if content is None else _entry(content, known)
@@ -69,7 +69,7 @@ def _read(file: Path) -> bytes | None:
         return opened.readall()
 
 
-def _check_folder(root: Path, folder: Path, checked: set[Path]) -> None:
+def check_folder(root: Path, folder: Path, checked: set[Path]) -> None:
     """Raise GitTrouble for a folder below the root that is a symbolic link, or lies behind one."""
     while folder != root and folder not in checked:
         if folder.is_symlink():

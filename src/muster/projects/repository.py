@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from muster.projects import git_commands as git
-from muster.projects.blobs import store_files
+from muster.projects.blobs import check_folder, store_files
 from muster.projects.git_commands import GitTrouble
 from muster.projects.git_index import (
     index_lines,
@@ -36,7 +36,17 @@ from muster.projects.git_index import (
 )
 from muster.settings import Settings
 
-__all__ = ["GitTrouble", "Repository", "commit", "committed", "delete", "find_by_trailer", "remove", "repository_of"]
+__all__ = [
+    "GitTrouble",
+    "Repository",
+    "commit",
+    "committed",
+    "delete",
+    "discard",
+    "find_by_trailer",
+    "remove",
+    "repository_of",
+]
 
 BRANCH = "main"  # of a new repository; afterwards whatever branch is checked out
 LOOK_BACK = 5_000  # commits among which trailers are looked for, newest first, on all branches
@@ -102,15 +112,23 @@ async def find_by_trailer(repository: Repository, trailers: Mapping[str, str]) -
 async def remove(repository: Repository, paths: Iterable[str], subject: str, trailers: Mapping[str, str]) -> str | None:
     """Delete these files from the working tree and commit that. Earlier commits still hold them. As `commit`."""
 
-    def take_out() -> str | None:
-        named = list(paths)
-        with repository.locked():
-            for path in named:
-                with suppress(FileNotFoundError, NotADirectoryError):
-                    inside(repository.root, path).unlink()
-        return _commit(repository, named, subject, trailers)
+    named = list(paths)
+    await discard(repository, named)
+    return await commit(repository, named, subject, trailers)
 
-    return await asyncio.to_thread(take_out)
+
+async def discard(repository: Repository, paths: Iterable[str]) -> None:
+    """Delete these files from the working tree; the next commit that names them takes them out. Raises GitTrouble."""
+
+    def take_out() -> None:
+        files, folders = [inside(repository.root, path) for path in paths], set[Path]()
+        with repository.locked():
+            for file in files:
+                check_folder(repository.root, file.parent, folders)
+                with suppress(FileNotFoundError, NotADirectoryError):
+                    file.unlink()
+
+    await asyncio.to_thread(take_out)
 
 
 async def delete(repository: Repository) -> None:

@@ -27,6 +27,7 @@ BODIES: dict[str, Any] = {
     "patch /v1/webhooks/{webhook_id}": {"active": False},
     "post /v1/attio/imports": {"source": "companies"},
     "put /v1/attio/connection": {"api_key": "k" * 64},
+    "put /v1/attio/webhook": {"secret": "a secret of hers"},
     "post /v1/experiments": {"name": "mine"},
     "patch /v1/experiments/{experiment_id}": {"name": "mine"},
     "post /v1/cohorts/{cohort_id}/experiments": {"experiment_ids": ["EXP-1"]},

@@ -3,6 +3,7 @@
 import socket
 from pathlib import Path
 
+import git
 import pytest
 from pydantic import SecretStr
 
@@ -24,6 +25,14 @@ async def test_nothing_is_wrong_with_a_fresh_machine(tmp_path: Path, monkeypatch
         monkeypatch.delenv(name, raising=False)
     assert await failures(Settings(data_dir=tmp_path / "data", port=ports.free_port())) == {}
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_no_git_or_an_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor.git_commands, "version", lambda: (2, 30, 2))
+    assert (await failures(Settings(data_dir=tmp_path)))["git"].startswith("git 2.30.2 is too old")
+    monkeypatch.undo()
+    monkeypatch.setattr(git.Git, "GIT_PYTHON_GIT_EXECUTABLE", "no-such-git")
+    assert "apt-get install git" in (await failures(Settings(data_dir=tmp_path)))["git"]
 
 
 async def test_a_port_in_use(tmp_path: Path) -> None:

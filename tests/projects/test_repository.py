@@ -287,6 +287,17 @@ async def test_a_deleted_project_leaves_no_folder(begun: Scene) -> None:
     await delete(Repository(begun.root / "never" / "PRJ-9"))
 
 
+async def test_what_lies_about_is_packed_now_and_then(begun: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repositories, "LOOSE", 200)
+    for number in range(6):
+        paths = [begun.write(f"{number}/{each}.json", f"{number} {each}") for each in range(90)]
+        await commit(begun.repository, paths, f"Import {number}", {"Muster-Job": f"IMP-{number + 1}"})
+    assert int(begun.git("count-objects").split()[0]) < 450
+    assert begun.git("count-objects", "-v").splitlines()[3].startswith("packs: ")
+    assert begun.status() == ""
+    assert len(begun.subjects()) == 7
+
+
 async def test_many_at_once_take_turns(begun: Scene) -> None:
     async def one(number: int) -> str | None:
         path = begun.write(f"attio/company/c{number}.json", "1")

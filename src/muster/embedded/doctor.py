@@ -17,6 +17,7 @@ from muster.embedded import mongod, ports, redis
 from muster.embedded.data_folder import is_claimed
 from muster.errors import MusterError, StartError
 from muster.migrations import pending_migrations
+from muster.projects import git_commands
 from muster.resources import open_mongodb
 from muster.settings import Settings, bundled
 
@@ -43,6 +44,7 @@ async def examine(settings: Settings) -> Sequence[Finding]:
     checks: tuple[tuple[str, Check], ...] = (
         ("Python", _python),
         ("files", _files),
+        ("git", _git),
         ("data folder", _data_folder),
         ("signing key", _signing_key),
         ("API address", _api_address),
@@ -70,6 +72,17 @@ async def _files(settings: Settings) -> str:  # noqa: ARG001 - as above
     if missing:
         raise StartError(f"Missing: {', '.join(missing)}; install Muster again.")
     return f"rules and migrations are in {bundled('rules').parent}"
+
+
+async def _git(settings: Settings) -> str:  # noqa: ARG001 - as above
+    try:
+        found = git_commands.version()
+    except git_commands.GitTrouble as error:
+        raise StartError(error.detail) from None
+    named, oldest = (".".join(map(str, version)) for version in (found, git_commands.OLDEST))
+    if found < git_commands.OLDEST:
+        raise StartError(f"git {named} is too old: what is imported from Attio is kept by {oldest} or later.")
+    return named
 
 
 async def _data_folder(settings: Settings) -> str:

@@ -17,6 +17,7 @@ from git.exc import GitCommandError, GitCommandNotFound
 
 from muster.errors import Conflict
 
+OLDEST = (2, 32)  # before it, a user's configuration could not be kept out
 NAME, EMAIL = "Muster", "muster@localhost"
 
 # What a repository's own configuration may say otherwise, and must not for our commands.
@@ -137,6 +138,14 @@ class Stream:
         """End it, whatever it is at."""
         self._process.kill()
         self._process.wait()
+
+
+def version() -> tuple[int, ...]:
+    """The version of git on this machine. Raises GitTrouble without one."""
+    try:
+        return Git().version_info
+    except (GitCommandNotFound, GitCommandError, OSError):
+        raise no_git() from None
 
 
 def trouble(root: Path, complaint: str) -> GitTrouble:

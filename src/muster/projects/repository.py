@@ -52,6 +52,7 @@ BRANCH = "main"  # of a new repository; afterwards whatever branch is checked ou
 LOOK_BACK = 5_000  # commits among which trailers are looked for, newest first, on all branches
 WAIT = 60.0  # seconds for another process that works in the repository
 STALE_AFTER = 5.0  # seconds: git holds the lock of a branch for thousandths of one
+LOOSE = 1_000  # objects outside of packs, about, at which git packs them
 TRIES = 5  # when the branch moves at the very moment
 
 # What git leaves in its folder while a user is in the middle of something that ends with a commit of theirs.
@@ -197,8 +198,11 @@ def _commit(repository: Repository, paths: Iterable[str], subject: str, trailers
                 if _move(root, branch, head, new):
                     if held:
                         _tell(root, {path: entry for path, entry in (before | changes).items() if entry})
-                    return new
-    raise GitTrouble(f"The branch of {root} moved whenever Muster was about to commit; try again.")
+                    break
+        else:
+            raise GitTrouble(f"The branch of {root} moved whenever Muster was about to commit; try again.")
+        _pack(root)
+        return new
 
 
 def _tell(root: Path, head: Mapping[bytes, bytes]) -> None:
@@ -309,6 +313,14 @@ def _message(subject: str, trailers: Mapping[str, str]) -> str:
         raise ValueError(f"{trailers!r} are no trailers.")
     line = _CONTROL.sub(" ", subject).strip()[:200] or "Update"
     return "\n".join([line, "", *(f"{name}: {value}" for name, value in trailers.items()), ""])
+
+
+def _pack(root: Path) -> None:
+    """Let git pack what lies about, now and then: every commit leaves a list of each folder, however little changed."""
+    try:
+        git.run(root, "-c", f"gc.auto={LOOSE}", "-c", "gc.autoDetach=false", "gc", "--auto", "--quiet")
+    except GitTrouble as trouble:  # the commit stands
+        _log.warning("%s", trouble.detail)
 
 
 def _make(root: Path) -> None:

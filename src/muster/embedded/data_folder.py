@@ -57,4 +57,6 @@ def write_private(file: Path, text: str) -> None:
     draft.unlink(missing_ok=True)
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
         opened.write(text)
+        opened.flush()
+        os.fsync(opened.fileno())  # or a power failure could leave an empty file in the place of the old one
     draft.replace(file)

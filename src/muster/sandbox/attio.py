@@ -10,13 +10,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl
 from uuid import uuid4
 
 import msgspec
 
-from muster.sandbox.attio_faults import Fault, Faults, retry_after
-from muster.sandbox.attio_filters import Matches, Row, WrongFilter, comparable, compile_filter, values_of
+from muster.sandbox.attio_faults import Fault, Faults
+from muster.sandbox.attio_queries import in_order, places_of, shifted
+from muster.sandbox.attio_wire import Answer, Asked, Refused, body_of, invalid, json_answer, limited, live, unauthorized
 from muster.sandbox.attio_world import Raw, Rows, World
 
 KEY = "sandbox-key-for-trying-out-muster-which-is-not-a-secret-00000001"
@@ -26,50 +27,8 @@ SCOPES = "record_permission:read object_configuration:read list_configuration:re
 LARGEST_PAGE = 500
 RATE = 100  # requests a second
 HTML = b"<!DOCTYPE html><html><body><h1>Bad gateway</h1><p>cloud-front-12</p></body></html>"
-SYSTEM_SLUGS = frozenset({"record_id", "entry_id", "created_at", "parent_record", "parent_record_id"})
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What goes over the wire; `ends_after` bytes of the body, where it is to end in the middle."""
-
-    status: int
-    body: bytes
-    headers: Mapping[str, str] = field(default_factory=dict)
-    ends_after: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A request."""
-
-    method: str
-    path: str
-    query: Mapping[str, str]
-    headers: Mapping[str, str]
-    body: bytes
-
-    @property
-    def steps(self) -> list[str]:
-        """The path, cut at its slashes."""
-        return [unquote(step) for step in self.path.strip("/").split("/")]
-
-    def json(self) -> Any:
-        """The body; `{}` when there is none. Raises Refused."""
-        try:
-            return msgspec.json.decode(self.body) if self.body.strip() else {}
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            raise Refused(400, "invalid_request_error", "validation_type", "The body is not JSON.") from None
-
-
-class Refused(Exception):
-    """An error of Attio's, in its envelope."""
-
-    def __init__(self, status: int, type_: str, code: str, message: str) -> None:
-        super().__init__(message)
-        self.status, self.envelope = status, {"status_code": status, "type": type_, "code": code, "message": message}
 
 
 @dataclass
@@ -107,14 +66,14 @@ class AttioSandbox:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """ASGI."""
         if scope["type"] == "lifespan":
-            await _live(receive, send)
+            await live(receive, send)
             return
         asked = Asked(
             method=scope["method"],
             path=(scope.get("raw_path") or scope["path"].encode()).partition(b"?")[0].decode("ascii", "replace"),
             query=dict(parse_qsl(scope["query_string"].decode("ascii", "replace"))),
             headers={name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]},
-            body=await _body(receive),
+            body=await body_of(receive),
         )
         answer = await self._answer(asked)
         headers = {"content-type": "application/json", "x-sandbox": "muster, not Attio", **answer.headers}
@@ -129,7 +88,7 @@ class AttioSandbox:
     async def _answer(self, asked: Asked) -> Answer:
         try:
             if asked.steps[0] == "sandbox" and self.control is not None:
-                return _json(200, await self.control(self, asked))
+                return json_answer(200, await self.control(self, asked))
             self.seen.append(f"{asked.method} {asked.path}")
             fault = self.faults.take(asked.path)
             if fault is not None:
@@ -137,17 +96,17 @@ class AttioSandbox:
                 if failed is not None:
                     return failed
             if self._is_too_fast():
-                return _limited("date")
+                return limited("date")
             found = self._route(asked, fault)
-            return found if isinstance(found, Answer) else _json(200, found)
+            return found if isinstance(found, Answer) else json_answer(200, found)
         except Refused as refused:
-            return _json(refused.status, refused.envelope)
+            return json_answer(refused.status, refused.envelope)
 
     async def _fail(self, fault: Fault, asked: Asked) -> Answer | None:
         """The answer of a fault; None when the request goes on all the same."""
         match fault.kind:
             case "rate_limited":
-                return _limited(fault.retry_after)
+                return limited(fault.retry_after)
             case "server_error":
                 raise Refused(fault.status, "api_error", "internal_error", "Something went wrong on our side.")
             case "html_error":
@@ -155,9 +114,9 @@ class AttioSandbox:
             case "html":
                 return Answer(200, HTML, {"content-type": "text/html"})
             case "no_data":
-                return _json(200, {"message": "nothing here"})
+                return json_answer(200, {"message": "nothing here"})
             case "revoked":
-                raise _unauthorized()
+                raise unauthorized()
             case "forbidden":
                 raise Refused(403, "auth_error", "auth_error", "The token lacks the scope record_permission:read.")
             case "not_found" | "merge_in_progress":
@@ -178,7 +137,7 @@ class AttioSandbox:
 
     def _broken(self, fault: Fault, asked: Asked) -> Answer:
         found = self._route(asked, None)
-        whole = found if isinstance(found, Answer) else _json(200, found)
+        whole = found if isinstance(found, Answer) else json_answer(200, found)
         half = len(whole.body) // 2
         if fault.kind == "truncated":
             return Answer(200, whole.body[:half])
@@ -201,7 +160,7 @@ class AttioSandbox:
             return self._self(token)
         key = self.keys.get(token)
         if key is None or not key.is_active:
-            raise _unauthorized()
+            raise unauthorized()
         world = key.workspace
         match asked.method, steps[1:]:
             case "GET", ["lists"]:
@@ -258,14 +217,14 @@ class AttioSandbox:
     def _query(self, world: World, slug: str, rows: Rows, asked: Asked, fault: Fault | None) -> Answer:
         body = asked.json()
         if not isinstance(body, dict):
-            raise _invalid("The body is an object.")
+            raise invalid("The body is an object.")
         limit, offset = body.get("limit", LARGEST_PAGE), body.get("offset", 0)
         if not isinstance(limit, int) or not 0 < limit <= LARGEST_PAGE:
-            raise _invalid(f"limit is 1 to {LARGEST_PAGE}.")
+            raise invalid(f"limit is 1 to {LARGEST_PAGE}.")
         if not isinstance(offset, int) or offset < 0:
-            raise _invalid("offset is 0 or more.")
+            raise invalid("offset is 0 or more.")
         if fault is not None:
-            offset = _shift(rows, fault, offset)
+            offset = shifted(rows, fault, offset)
             limit = min(limit, fault.count) if fault.kind == "short_page" else limit
         places = self._places(world, slug, rows, body)
         page = [rows.encoded(place) for place in places[offset : offset + limit]]
@@ -278,7 +237,7 @@ class AttioSandbox:
         if key not in self._found:
             if len(self._found) > 100:
                 self._found.clear()
-            self._found[key] = _in_order(rows, _sought(world, slug, rows, filter_), sorts)
+            self._found[key] = in_order(rows, places_of(world, slug, rows, filter_), sorts)
         return self._found[key]
 
     def _webhooks(self, asked: Asked) -> Raw:
@@ -289,9 +248,9 @@ class AttioSandbox:
                 data = (asked.json() or {}).get("data") or {}
                 wanted = data.get("subscriptions")
                 if not data.get("target_url") or not isinstance(wanted, list):
-                    raise _invalid("A webhook has a target_url and subscriptions.")
+                    raise invalid("A webhook has a target_url and subscriptions.")
                 if any("filter" not in each for each in wanted):
-                    raise _invalid("filter must be present, even null.")
+                    raise invalid("filter must be present, even null.")
                 webhook = {
                     "id": {"workspace_id": self.world.workspace_id, "webhook_id": str(uuid4())},
                     "target_url": data["target_url"],
@@ -306,54 +265,6 @@ class AttioSandbox:
                 return {}
             case _:
                 raise Refused(404, "invalid_request_error", "not_found", "There is no such webhook.")
-
-
-def _sought(world: World, slug: str, rows: Rows, filter_: Any) -> Sequence[int]:
-    if not filter_:
-        return range(len(rows))
-    slugs = frozenset(attribute["api_slug"] for attribute in world.attributes.get(slug, [])) | SYSTEM_SLUGS
-
-    def follow(named: str, record_id: str) -> Row | None:
-        target = world.object_slug(named)
-        return world.objects[target].find(record_id) if target else None
-
-    try:
-        matches: Matches = compile_filter(filter_, slugs, follow)
-        return [place for place in range(len(rows)) if matches(rows.row(place))]
-    except WrongFilter as wrong:
-        raise Refused(400, "invalid_request_error", wrong.code, str(wrong)) from None
-
-
-def _in_order(rows: Rows, places: Sequence[int], sorts: Any) -> Sequence[int]:
-    """The places in the order of the first sort; rows stand in the order in which they were made."""
-    if not isinstance(sorts, list) or not all(isinstance(sort, dict) for sort in sorts):
-        raise _invalid("sorts is a list of objects.")
-    if not sorts or (sorts[0].get("attribute") == "created_at" and sorts[0].get("direction") == "asc"):
-        return places
-    slug, backwards = str(sorts[0].get("attribute")), sorts[0].get("direction") == "desc"
-
-    def key(place: int) -> tuple[bool, str]:
-        found = [str(each) for value in values_of(rows.row(place), slug) for each in comparable(value)]
-        return not found, found[0].casefold() if found else ""
-
-    return sorted(places, key=key, reverse=backwards)
-
-
-def _shift(rows: Rows, fault: Fault, offset: int) -> int:
-    """Let a fault move rows, or the page among them; the offset to read at then."""
-    match fault.kind:
-        case "rows_go":
-            for _ in range(min(fault.count, len(rows))):
-                rows.remove(0)
-        case "rows_come":
-            for _ in range(fault.count if len(rows) else 0):
-                first = rows.row(0)
-                rows.insert_first({**first, "id": {**first["id"], rows.id_name: str(uuid4())}})
-        case "repeated":
-            return max(0, offset - fault.count)
-        case "missing":
-            return offset + fault.count
-    return offset
 
 
 def _known_object(world: World, named: str) -> str:
@@ -393,42 +304,3 @@ def _paged(listed: list[Raw], query: Mapping[str, str]) -> list[Raw]:
     limit = int(query["limit"]) if query.get("limit", "").isdigit() else LARGEST_PAGE
     shown = [each for each in listed if query.get("show_archived") == "true" or not each["is_archived"]]
     return shown[offset : offset + limit]
-
-
-def _limited(form: str) -> Answer:
-    envelope = {
-        "status_code": 429,
-        "type": "rate_limit_error",
-        "code": "rate_limit_exceeded",
-        "message": "Rate limit exceeded, please try again later.",
-    }
-    return _json(429, envelope, retry_after(form))
-
-
-def _invalid(message: str) -> Refused:
-    return Refused(400, "invalid_request_error", "validation_type", message)
-
-
-def _unauthorized() -> Refused:
-    return Refused(401, "auth_error", "unauthorized", "The token is not valid.")
-
-
-def _json(status: int, content: Any, headers: Mapping[str, str] | None = None) -> Answer:
-    return Answer(status, msgspec.json.encode(content), headers or {})
-
-
-async def _body(receive: Any) -> bytes:
-    whole = bytearray()
-    while True:
-        message = await receive()
-        whole += message.get("body", b"")
-        if not message.get("more_body"):
-            return bytes(whole)
-
-
-async def _live(receive: Any, send: Any) -> None:
-    while True:
-        message = await receive()
-        await send({"type": f"{message['type']}.complete"})
-        if message["type"] == "lifespan.shutdown":
-            return

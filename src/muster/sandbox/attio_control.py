@@ -22,9 +22,10 @@ from uuid import uuid4
 import httpx
 import msgspec
 
-from muster.sandbox.attio import SCOPES, Asked, AttioSandbox, Key, Refused
+from muster.sandbox.attio import SCOPES, AttioSandbox, Key
 from muster.sandbox.attio_faults import KINDS
 from muster.sandbox.attio_people import FIRST_DAY, stamp
+from muster.sandbox.attio_wire import Asked, Refused
 from muster.sandbox.attio_world import Raw, Rows, generated_world
 
 WHAT = "A stand-in for Attio, part of Muster. Nothing in here is real, and nothing is kept."

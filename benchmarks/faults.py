@@ -3,7 +3,8 @@
 `make faults ROUNDS=n SEED=n`, or `python -m benchmarks.faults --rounds 3 --seed 1`. After each fault memberships,
 counts and histories are recounted by brute force; the table says how long it took from the fault's end until they were
 right. `--only` runs some faults, by the beginning of their names. Then workers are killed amid assignments of 10,000
-leads, `--kills` times (`--only assignments`: nothing else). Exits with 1 when anything differs.
+leads, and amid imports of 5,000 records from a stand-in for Attio, `--kills` times each (`--only assignments` or
+`--only imports`: nothing else). Exits with 1 when anything differs.
 """
 
 import argparse
@@ -18,15 +19,18 @@ from random import Random
 
 from benchmarks.bench import machine, median, percentile, workspace
 from benchmarks.results import keep
+from muster.api.numbering import next_number
 from tests.faults import assigning
 from tests.faults.faults import FAULTS
+from tests.faults.imports import Kills, sandboxed, suffer_kills
 from tests.faults.rounds import PAIR, PAIRS, SUPERVISOR, Rounds, beginning
 from tests.faults.scene import no_rule_is_idle
 
 FEWEST_TO_KEEP = 3  # rounds
 FEWEST_KILLS = 50
 LEADS = 10_000  # of an assignment
-ASSIGNMENTS = "assignments"
+RECORDS = 5_000  # of an import
+ASSIGNMENTS, IMPORTS = "assignments", "imports"
 
 
 async def suffer(rounds: int, seed: int, only: list[str]) -> None:
@@ -73,6 +77,42 @@ async def suffer_amid_assignments(kills: int, seed: int) -> None:
         keep("\n".join(section))
 
 
+async def suffer_imports(times: int, seed: int) -> None:
+    """Kill imports on servers of their own."""
+    folder = Path(tempfile.mkdtemp(prefix="muster-faults-"))
+    started = time.perf_counter()
+    async with workspace(0) as (resources, _), sandboxed(resources, folder, RECORDS) as settings:
+        await next_number("PRJ")  # the workspace's own project has the first one
+        kills = await suffer_kills(settings, RECORDS, times, Random(seed))
+    shutil.rmtree(folder)
+    section = imports_table(kills, times, seed, time.perf_counter() - started)
+    print(section)
+    if times >= FEWEST_KILLS:
+        keep(section)
+    if kills.different:
+        sys.exit("\n".join(kills.different))
+
+
+def imports_table(kills: Kills, times: int, seed: int, seconds: float) -> str:
+    """What is to be told of them, as Markdown."""
+    lines = [
+        "## Imports whose worker is killed",
+        "",
+        f"`python -m benchmarks.faults --only {IMPORTS} --kills {times} --seed {seed}`, a part of `make faults`:",
+        f"{machine()}; {seconds:,.0f} s.",
+        "",
+        f"{times} imports of {kills.records:,} companies from a stand-in, each saved as a cohort; one takes",
+        f"{kills.seconds:.1f} s when it is let alone. Workers are killed with -9 at random moments,",
+        f"{len(kills.at)} times in all, and others go on. Files, metadata, profile parts, members, counts, the commit:",
+        f"**{len(kills.different)} of {times} end states differ** from that of an import that nobody killed.",
+        "",
+        "| killed | times |",
+        "|---|---:|",
+        *(f"| {phase} | {number} |" for phase, number in kills.phases.most_common()),
+    ]
+    return "\n".join(lines)
+
+
 def table(ongoing: Rounds, rounds: int, seed: int, seconds: float) -> str:
     """What is to be told, as Markdown."""
     api = ongoing.scene.api
@@ -111,10 +151,12 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logging.getLogger("tests.faults").setLevel(logging.INFO)
-    if arguments.only != [ASSIGNMENTS]:
+    if not set(arguments.only) & {ASSIGNMENTS, IMPORTS}:
         asyncio.run(suffer(arguments.rounds, arguments.seed, arguments.only))
     if not arguments.only or ASSIGNMENTS in arguments.only:
         asyncio.run(suffer_amid_assignments(arguments.kills, arguments.seed))
+    if not arguments.only or IMPORTS in arguments.only:
+        asyncio.run(suffer_imports(arguments.kills, arguments.seed))
 
 
 if __name__ == "__main__":

@@ -47,6 +47,7 @@ class Importing:
     sandbox: AttioSandbox
     address: str
     project_id: str
+    at_first: frozenset[str]  # the ids of the companies that Attio began with
 
     @property
     def root(self) -> Path:
@@ -111,7 +112,9 @@ async def importing(resources: Resources, folder: Path, world: World | None = No
         settings = resources.settings.model_copy(update=changed)
         project = await project_of(OWNER, None)
         await connection.connect(OWNER, project.id, SecretStr(KEY), settings)
-        yield Importing(settings, sandbox, address, project.id)
+        companies = sandbox.world.objects["companies"]
+        at_first = frozenset(companies.row(place)["id"]["record_id"] for place in range(len(companies)))
+        yield Importing(settings, sandbox, address, project.id, at_first)
 
 
 async def pieces(import_id: str) -> list[dict[str, Any]]:

@@ -93,9 +93,9 @@ async def start(folder: Path, port: int, more: Mapping[str, str] | None = None) 
 
 
 @asynccontextmanager
-async def running(folder: Path, port: int | None = None) -> AsyncIterator[Up]:
-    """`muster up`, ready; killed at the end if it still runs."""
-    up = await start(folder, port or ports.free_port())
+async def running(folder: Path, port: int | None = None, more: Mapping[str, str] | None = None) -> AsyncIterator[Up]:
+    """`muster up`, ready, with `more` settings; killed at the end if it still runs."""
+    up = await start(folder, port or ports.free_port(), more)
     try:
         assert await up.line("Muster is ready at") == f"Muster is ready at {up.address}"
         yield up

@@ -5,6 +5,7 @@ import pytest
 pytest.register_assert_rewrite(
     "tests.faults.assigning",
     "tests.faults.faults",
+    "tests.faults.imports",
     "tests.faults.recount",
     "tests.faults.rounds",
     "tests.faults.scene",

@@ -105,6 +105,9 @@ async def record(
 ) -> None:
     """The transaction of a batch. Raises Fenced."""
     job = claimed.job
+    failures = [failure for entry in entries for failure in _failures(entry)]
+    failures += [{"record_id": each.attio_id, "detail": each.detail} for each in missing]
+    await claimed.checkpoint(after.as_checkpoint(), failures=failures, session=session)  # Fenced before anything else
     if updates := [update for entry in entries for update in _updates(job.id, entry)]:
         await _rows().bulk_write(updates, ordered=False, session=session)
     for status in ("error", "pending"):
@@ -117,9 +120,6 @@ async def record(
     await ImportPiece.get_motor_collection().insert_one(
         {**piece, "project_id": job.project_id, "items": items}, session=session
     )
-    failures = [failure for entry in entries for failure in _failures(entry)]
-    failures += [{"record_id": each.attio_id, "detail": each.detail} for each in missing]
-    await claimed.checkpoint(after.as_checkpoint(), failures=failures, session=session)
 
 
 def _updates(job_id: str, entry: Entry) -> list[UpdateOne]:

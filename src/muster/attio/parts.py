@@ -120,13 +120,14 @@ def part_of(
     *,
     company_names: Mapping[str, str] | None = None,
     lists: Sequence[str] = (),
+    simple: Mapping[str, Any] | None = None,
 ) -> PartValue:
     """The part that a record gives its profile, in stored form. `fields` are those of `fields_of`.
 
     `company_names` knows companies by their record ids. A value that its field cannot hold is left out; the file
-    has it. Fields that nothing fills are absent.
+    has it. Fields that nothing fills are absent. `simple` is what `simplify` makes of the values, where it is known.
     """
-    simple = simplify(values, attributes)
+    simple = simplify(values, attributes) if simple is None else simple
     part: PartValue = {}
     for field in fields:
         found = _take(field, simple.get(field.slug), values, company_names or {})

@@ -134,11 +134,12 @@ async def store(scene: Scene, filed: Filed, state: State, claimed: Claimed) -> N
 
 async def _parts(scene: Scene, entries: Sequence[Entry]) -> list[Line]:
     """The part of each profile, once however often its record stands in a list."""
-    found = {entry.whose.pii_id: entry.found for entry in entries if entry.error is None}
-    names = await scene.names.of(list(found.values()))
+    filed = {entry.whose.pii_id: entry for entry in entries if entry.error is None}
+    names = await scene.names.of([entry.found for entry in filed.values()])
     lists = await lists_of(scene.project_id, [entry.found for entry in entries])
     lines: list[Line] = []
-    for pii_id, one in found.items():
+    for pii_id, entry in filed.items():
+        one = entry.found
         reading = await scene.reading(one.object_slug)
         part = part_of(
             one.record.values,
@@ -146,6 +147,7 @@ async def _parts(scene: Scene, entries: Sequence[Entry]) -> list[Line]:
             reading.fields,
             company_names=names,
             lists=lists.get(one.record.record_id, ()),
+            simple=entry.values["attributes"] if one.entry is None else None,
         )
         lines.append((pii_id, {reading.part: part}))
     return lines

@@ -132,6 +132,7 @@ def _connect_features(settings: Settings) -> None:
         agents_service.erase,
         attio_erasure.erase,
     ]
+    records_service.ERASED[:] = [attio_erasure.hurry]
     records_service.SAVE_AS_COHORT[:] = [cohorts_service.save_import]
     sources.IMPORTS[:] = [imports.profiles_of]
     cohorts_service.blockers[:] = [experiments_service.users_of]

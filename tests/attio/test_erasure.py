@@ -53,6 +53,14 @@ async def test_metadata_goes_at_once_and_files_by_a_job(world: Importing) -> Non
     assert world.git("show", f"HEAD~1:{row.local_file_path}")  # the history is the user's to rewrite
 
 
+async def test_the_workers_are_told_at_once(world: Importing, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "ERASED", [erasure.hurry])
+    _, job = await erase_one(world)
+    assert job.sent_at is not None
+    await erasure.hurry(world.project_id)
+    assert (await world.job(job.id)).sends == 1
+
+
 async def test_the_sweep_hands_the_job_to_a_worker(world: Importing) -> None:
     _, job = await erase_one(world)
     await Job.get_motor_collection().update_one(

@@ -1,7 +1,7 @@
 """What an erasure takes of Attio: the metadata of a profile's imports at once, their files by a job.
 
-The transaction of an erasure cannot delete files. It puts a job on record that does, and a worker takes it up within
-seconds: files and kept copies are deleted and that is committed. Earlier commits of the repository still hold them, and
+The transaction of an erasure cannot delete files. It puts a job on record that does, and the workers are told at once:
+files and kept copies are deleted and that is committed. Earlier commits of the repository still hold them, and
 so does Attio: who must be gone for good is deleted there first, and the history rewritten (`git filter-repo`).
 """
 
@@ -14,7 +14,7 @@ from muster.attio.documents import AttioImport, AttioMark
 from muster.attio.files import kept_copies
 from muster.attio.turns import turn
 from muster.jobs.documents import Job
-from muster.jobs.service import claim, create_job
+from muster.jobs.service import claim, create_job, send
 from muster.projects.documents import Project
 from muster.projects.repository import delete, remove, repository_of
 from muster.settings import Settings
@@ -37,6 +37,13 @@ async def erase(session: Session, project_id: str, _profile: ObjectId, pii_id: s
     if paths and project is not None:
         await create_job(PREFIX, KIND, project_id, project.owner, {"paths": paths}, session=session)
     return {"attio_imports": len(found), "files": len(paths)}
+
+
+async def hurry(project_id: str) -> None:
+    """Tell the workers of the jobs that erasures put on record; who dies before leaves them to the sweep."""
+    waiting = {"project_id": project_id, "kind": KIND, "state": "queued", "sent_at": None}
+    for job in await Job.find(waiting).to_list():
+        await send(job)
 
 
 async def run_job(job_id: str, settings: Settings) -> None:

@@ -47,6 +47,9 @@ ERASURES: list[Erasure] = []
 What lies outside of the database (a file, say) goes by a job that the erasure puts on record in the transaction.
 """
 
+ERASED: list[Callable[[str], Awaitable[object]]] = []
+"""Called with the project when an erasure is committed, to hurry what it put on record. `muster.app` fills it."""
+
 SaveAsCohort = Callable[[str, str, str, Roll], Awaitable[tuple[str, str | None]]]
 """Called with owner, project, name and roll: the id of the new cohort, and of the job that still fills it, if any."""
 
@@ -141,7 +144,10 @@ async def erase(project_id: str, pii_id: str, *, revs: Revs = None) -> dict[str,
         await _profiles().delete_one({"_id": found["_id"]}, session=session)
         return removed
 
-    return await in_transaction(_profiles(), take_out)
+    removed = await in_transaction(_profiles(), take_out)
+    for follow in ERASED:
+        await follow(project_id)
+    return removed
 
 
 async def holdings(project_id: str) -> list[str]:

@@ -112,10 +112,10 @@ class Storm:
         return await Job.find({"_id": {"$in": self.started}, "state": {"$ne": "succeeded"}}).to_list()
 
     async def _try_failed_again(self) -> None:
-        """As a person would: a 401 or an outage has ended a run, and has passed."""
+        """As a person would: a 401, an outage, or three killed workers in a row have ended a run, and are over."""
         for job in await self._unfinished():
             if job.state in FINISHED:
-                assert job.state == "failed", f"{job.id} is {job.state}: {job.error}"
+                assert job.state in {"failed", "quarantined"}, f"{job.id} is {job.state}: {job.error}"
                 await jobs.retry(self.owner, job.id)
                 self.tried_again += 1
 

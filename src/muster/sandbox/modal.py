@@ -22,7 +22,7 @@ PATH = "/modal"
 KEY, SECRET = "wk-sandbox", "ws-sandbox"
 LARGEST_BODY = 1_000_000_000  # bytes, unpacked
 PER_SECOND = 500.0  # personas: slow enough to watch
-AT_ONCE = 50  # personas between two breaths
+BREATHS = 5  # a second, in which others have their turn and progress is to be seen
 
 Experiment = Callable[[dict[str, Any], dict[str, Any]], Any]
 
@@ -94,8 +94,9 @@ class Modal:
         return call
 
     async def _work(self, call: Call, configuration: dict[str, Any]) -> None:
-        for start in range(0, len(call.personas), AT_ONCE):
-            some = call.personas[start : start + AT_ONCE]
+        at_once = max(1, min(1_000, round(self.per_second / BREATHS)))
+        for start in range(0, len(call.personas), at_once):
+            some = call.personas[start : start + at_once]
             call.results += [self.run(configuration, persona) for persona in some]
             call.done = len(call.results)
             await asyncio.sleep(len(some) / self.per_second)

@@ -58,6 +58,13 @@ class Settings(BaseSettings):
             raise ValueError("begins with https:// (http:// only for this machine)")
         return address.rstrip("/")
 
+    @field_validator("modal_url", "public_url")
+    @classmethod
+    def _begins_as_an_address(cls, address: str | None) -> str | None:
+        if address is not None and not address.startswith(("https://", "http://")):
+            raise ValueError("begins with https:// or http://")
+        return address
+
     @property
     def data_path(self) -> Path:
         """The data folder as an absolute path."""

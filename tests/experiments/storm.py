@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -134,9 +133,9 @@ class Storm:
         personas = await Persona.find({"run": run.id}).sort("_id").to_list()
         assert len({persona.snapshot for persona in personas}) == 1, "an abandoned snapshot is left"
         assert len(personas) == run.persona_count
-        sent = [persona["name"] for call in calls for persona in call.personas]
-        assert sent == [persona.name for persona in personas]
-        assert max(Counter(sent).values()) == 1
+        sent = [persona for call in calls for persona in call.personas]
+        assert sent == [json.loads(persona.sent or "null") for persona in personas]
+        assert len({persona.pii_id for persona in personas} - {None}) == len(personas)
         told = [result for call in calls for result in call.results]
         assert [result_of(persona) for persona in personas] == told
         assert run.result_count == len(personas)

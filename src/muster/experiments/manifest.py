@@ -59,4 +59,6 @@ async def commit_manifest(run: ExperimentRun, name: str, settings: Settings) -> 
         draft.replace(file)
 
     await asyncio.to_thread(write)
-    return await commit(repository, [path], f"Freeze {run.experiment} for a run", {"Muster-Job": run.job})
+    # The run's own name, too: a database that was made anew counts its jobs from 1 again, beside the same repository.
+    trailers = {"Muster-Job": run.job, "Muster-Run": run.id}
+    return await commit(repository, [path], f"Freeze {run.experiment} for a run", trailers)

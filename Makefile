@@ -3,7 +3,7 @@
 # make check  lint, format, types, import contracts
 # make fuzz   a hundred thousand rules that nobody would write: only RuleError, none slow (two minutes)
 # make differential  ten thousand random rules, a million rule × profile pairs: do all engines agree? (a minute or two)
-# make faults ROUNDS=5 SEED=7  all that can fail does, while profiles are written (a few minutes a round)
+# make faults ROUNDS=5 SEED=7  all that can fail does, while profiles are written; then workers die amid assignments
 # make storm RUNS=100 SEED=1  experiments through a proxy that gets everything wrong, with kill -9 (some minutes)
 # make simulation SEED=1 CHANGES=1000000  follow a million changes and recount everything (a quarter of an hour)
 # make translations  bring the catalogues of the console up to date with its texts
@@ -39,7 +39,7 @@ differential: .venv/.installed-dev
 	@$(bin)/python -m benchmarks.differential
 
 faults: .venv/.installed-dev
-	@$(bin)/python -m benchmarks.faults --rounds $(or $(ROUNDS),3) --seed $(or $(SEED),1)
+	@$(bin)/python -m benchmarks.faults --rounds $(or $(ROUNDS),3) --seed $(or $(SEED),1) --kills $(or $(KILLS),50)
 
 storm: .venv/.installed-dev
 	@$(bin)/python -m benchmarks.storm --runs $(or $(RUNS),100) --seed $(or $(SEED),1)

@@ -95,6 +95,25 @@ async def test_jobs_beside_live_edits(desk: Desk) -> None:
         assert result["failed_count"] <= len(erased)
 
 
+async def test_many_small_jobs_at_once_share_one_rotation_and_one_capacity(desk: Desk) -> None:
+    """Twelve requests of one lead each: nobody gets the turn of another one, and nobody more than the day allows."""
+    agents, leads = await desk.hire(4, 3, 2), await desk.leads(12)
+    cohorts = [await desk.cohort([lead]) for lead in leads]
+    more = {"rotation": "continue", "respect_capacity": True}
+    answers = await asyncio.gather(*(desk.assign(cohort, **more) for cohort in cohorts))
+    with_whom = Counter((await whom_leads_are_with(desk.project_id)).values())
+    assert [with_whom[agent] for agent in agents] == [4, 3, 2]
+    assert with_whom[None] == 3 == sum(answer["unassigned_count"] for answer in answers)
+    await desk.http.patch(f"/v1/agents/{agents[0]}", json={"daily_capacity": 100})
+    await desk.http.patch(f"/v1/agents/{agents[1]}", json={"daily_capacity": 100})
+    more_leads = await desk.leads(10, "M")
+    cohorts = [await desk.cohort([lead]) for lead in more_leads]
+    await asyncio.gather(*(desk.assign(cohort, **more) for cohort in cohorts))
+    found = await whom_leads_are_with(desk.project_id)
+    assert Counter(found[lead] for lead in more_leads) == {agents[0]: 5, agents[1]: 5}
+    assert await what_does_not_fit(desk.project_id) == []
+
+
 async def test_a_job_is_cancelled_between_two_leads(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is done stays; a retry does the rest."""
     agents, leads = await desk.hire(1, 1), await desk.leads(200)

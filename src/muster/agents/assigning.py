@@ -76,7 +76,8 @@ class Attempt:
         """All places from where the last attempt stopped. Raises Cancelled between two leads."""
         course = self.course
         self._dealer = deal(course.weights, course.dealt, course.ends)
-        await self._report(course.place)
+        if course.place < course.total:
+            await self._report(course.place)
         while (place := self.course.place) < course.total:
             started = time.monotonic()
             stop = self._stop()
@@ -98,22 +99,32 @@ class Attempt:
     async def _write(self, stop: int, agents: Agents) -> None:
         """Deal with the places up to `stop`, in halves where one of them stands in the way."""
         place = self.course.place
-        alone = stop - place == 1
         try:
-            self.course = await patiently(partial(self._step, agents), alone=alone)
+            self.course = await patiently(partial(self._step, agents), alone=False)
         except PyMongoError as error:
             if not is_of_a_lead(error):
                 raise
-            if alone:
-                self.course = await patiently(partial(self._give_up, agents, detail_of(error)), alone=False)
+            if stop - place == 1:
+                await self._write_alone(agents)
                 return
             middle = (place + stop) // 2
             await self._write(middle, agents[: middle - place])
             await self._write(stop, agents[middle - place :])
 
-    async def _step(self, agents: Agents, session: AsyncIOMotorClientSession) -> Course:
+    async def _write_alone(self, agents: Agents) -> None:
+        """The same for one place that stood in the way, which is a failure if it still does."""
+        try:
+            self.course = await patiently(partial(self._step, agents, hold=True), alone=True)
+        except PyMongoError as error:
+            if not is_of_a_lead(error):
+                raise
+            self.course = await patiently(partial(self._give_up, agents, detail_of(error)), alone=True)
+
+    async def _step(self, agents: Agents, session: AsyncIOMotorClientSession, *, hold: bool = False) -> Course:
         """One transaction: the next places, and the checkpoint behind them."""
         start, stop = self.course.place, self.course.place + len(agents)
+        if hold:
+            await self._take_hold(session)
         pii_ids = await rolls.places(self.course.roll, start, stop, session)
         if start < self.course.limit:
             results = await self._hand_over(pii_ids, agents, session)
@@ -126,8 +137,17 @@ class Attempt:
     async def _give_up(self, agents: Agents, detail: str, session: AsyncIOMotorClientSession) -> Course:
         """The same, when they cannot be dealt with."""
         start = self.course.place
+        await self._take_hold(session)
         pii_ids = await rolls.places(self.course.roll, start, start + len(agents), session)
         return await self._book(pii_ids, agents, await self._fail(pii_ids, detail, session), session)
+
+    async def _take_hold(self, session: AsyncIOMotorClientSession) -> None:
+        """Write the next lead before anything is read, so that nobody else can until this is done.
+
+        However often others write it, hardly anything falls between a transaction's begin and its first write.
+        """
+        (pii_id,) = await rolls.places(self.course.roll, self.course.place, self.course.place + 1)
+        await cascade.take_hold(session, self.project.id, pii_id)
 
     async def _book(
         self, pii_ids: PiiIds, agents: Agents, results: Results, session: AsyncIOMotorClientSession

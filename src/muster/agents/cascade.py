@@ -118,6 +118,12 @@ async def touch(session: AsyncIOMotorClientSession, profiles: Sequence[ObjectId]
         await Profile.get_motor_collection().update_many(query, {"$inc": {"touched": 1}}, session=session)
 
 
+async def take_hold(session: AsyncIOMotorClientSession, project_id: str, pii_id: str | None) -> None:
+    """The same of one profile, known by its id."""
+    mine = {"project_id": project_id, "pii_id": pii_id}
+    await Profile.get_motor_collection().update_one(mine, {"$inc": {"touched": 1}}, session=session)
+
+
 async def close(
     session: AsyncIOMotorClientSession, profiles: Sequence[ObjectId], reason: Reason, by: str | None, now: datetime
 ) -> None:

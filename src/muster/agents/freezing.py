@@ -131,20 +131,18 @@ async def read_members(asked: Asked, members: Members, snapshot: Snapshot, repor
 
 
 async def fewer_than(limit: int, cohort: Cohort, asked: Asked, look_at: int) -> bool:
-    """Whether a cohort has fewer leads to deal than `limit`. One with very many members is not looked through."""
+    """Whether a cohort has fewer leads to deal than `limit`; not, where `look_at` members are not all of it."""
     if cohort.member_count < limit:
         return True
-    if cohort.member_count > look_at and not asked.reassign:
-        return False
     wanted: dict[str, Any] = {"lead": {"$exists": True}}
     if not asked.reassign:
         wanted["lead.agent_id"] = {"$exists": False}
-    found = 0
+    found = looked_at = 0
     async for rows in _rows(cohort, None):
-        ids = [row["profile"] for row in rows]
-        query = {"_id": {"$in": ids}, **wanted}
+        query = {"_id": {"$in": [row["profile"] for row in rows]}, **wanted}
         found += await Profile.get_motor_collection().count_documents(query, limit=limit)
-        if found >= limit:
+        looked_at += len(rows)
+        if found >= limit or looked_at >= look_at:
             return False
     return True
 

@@ -39,7 +39,7 @@ async def try_again(claimed: Claimed, asked: Asked, handing: Handing, course: Co
             if size > 1:
                 size = 1  # from here on each by itself
                 continue
-            course = await patiently(partial(again.step, in_vain=detail_of(error)), alone=False)
+            course = await patiently(partial(again.step, in_vain=detail_of(error)), alone=True)
         await claimed.progress(course.total - course.failed, course.total, result=course.result(asked))
         size = size if size == 1 else next_size(size, time.monotonic() - started)
     return course
@@ -94,6 +94,9 @@ class Again:
         for row, agent in zip(rows, agents, strict=True):
             detail = in_vain if agent is not None else self._why_not(profiles[row["profile"]])
             results.append(Result(Outcome.FAILED, row["profile"], detail or ""))
+        # So that an erasure at this moment conflicts with this, as in `hand_over`.
+        untried = [row["profile"] for row, agent in zip(rows, agents, strict=True) if agent is None or in_vain]
+        await cascade.touch(session, untried)
         dealt = [place for place, agent in enumerate(agents) if agent is not None and in_vain is None]
         lots = [Lot(profiles[rows[place]["profile"]]["pii_id"], self._name(agents[place])) for place in dealt]
         handed = await cascade.hand_over(session, self.handing, lots, await server_time()) if lots else []

@@ -72,7 +72,7 @@ async def run_job(job_id: str, *, ttl: timedelta = LEASE_TTL) -> None:
                 if size > 1:
                     size //= 2
                     continue
-                so_far = await patiently(partial(undo.step, in_vain=detail_of(error)), alone=False)
+                so_far = await patiently(partial(undo.step, in_vain=detail_of(error)), alone=True)
             await claimed.progress(so_far.done, total, result=so_far.result(claimed.job))
             size = next_size(size, time.monotonic() - started)
         claimed.result = so_far.result(claimed.job)

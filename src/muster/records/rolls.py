@@ -88,14 +88,16 @@ async def piece(roll: Roll, number: int, session: AsyncIOMotorClientSession) -> 
     return [pii_id for pii_id in await _places(roll, number, {"pii_ids": 1}, session) if pii_id is not None]
 
 
-async def places(roll: Roll, start: int, stop: int, session: AsyncIOMotorClientSession) -> list[str | None]:
+async def places(
+    roll: Roll, start: int, stop: int, session: AsyncIOMotorClientSession | None = None
+) -> list[str | None]:
     """Some places of one piece, counted from the beginning of the roll; None where somebody was erased. As `piece`."""
     number, first = divmod(start, PER_PIECE)
     return await _places(roll, number, {"pii_ids": {"$slice": [first, stop - start]}}, session)
 
 
 async def _places(
-    roll: Roll, number: int, shown: Mapping[str, Any], session: AsyncIOMotorClientSession
+    roll: Roll, number: int, shown: Mapping[str, Any], session: AsyncIOMotorClientSession | None
 ) -> list[str | None]:
     found = await _pieces().find_one({"_id": _piece_id(roll.id, number)}, shown, session=session)
     if found is None:

@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from bson import Binary
+from bson.binary import UUID_SUBTYPE
 from motor.motor_asyncio import AsyncIOMotorClientSession, AsyncIOMotorCollection
 from pymongo.errors import PyMongoError
 from pymongo.read_concern import ReadConcern
@@ -51,6 +53,19 @@ async def commit(session: AsyncIOMotorClientSession, write: Write[T], *, hopeles
                 raise
         await asyncio.sleep(random.uniform(0, pause))
         pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def name_of(session: AsyncIOMotorClientSession) -> str:
+    """The id of a session in hexadecimal, by which others can end it."""
+    identity: Any = session.session_id  # Motor's annotations call this property a method
+    name: str = identity["id"].hex()
+    return name
+
+
+async def end_session(collection: "AsyncIOMotorCollection[Any]", name: str) -> None:
+    """Abort what a session has open. One whose process was killed would keep its documents for a minute from others."""
+    command = [{"id": Binary(bytes.fromhex(name), UUID_SUBTYPE)}]
+    await collection.database.client.admin.command("killSessions", command)
 
 
 async def _try(session: AsyncIOMotorClientSession, write: Write[T], started: float) -> T:

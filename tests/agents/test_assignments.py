@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from bson import ObjectId
-from pymongo.errors import OperationFailure
+from pymongo.errors import OperationFailure, PyMongoError
 
 from muster.agents import assigning, assignments, cascade, patience
 from muster.agents.asked import Asked
@@ -17,6 +17,7 @@ from muster.jobs.documents import Job
 from muster.jobs.service import claim
 from muster.projects.service import project_of
 from muster.records.documents import Profile, RollPiece
+from muster.transactions import name_of
 from tests.agents.conftest import Desk, what_does_not_fit, whom_leads_are_with
 
 
@@ -273,8 +274,8 @@ async def test_two_jobs_do_not_use_the_same_capacity(desk: Desk) -> None:
         answer = await desk.post(f"/v1/cohorts/{await desk.cohort(part)}/assign", body)
         ids.append(answer.json()["job_id"])
     with suppress(ConnectionError):
-        async with claim(ids[0]) as claimed:  # begins, and no more
-            await freeze(claimed, Asked.of(claimed.job.arguments), await project_of("ada", None))
+        async with claim(ids[0]) as claimed, claimed.session() as session:  # begins, and no more
+            await freeze(claimed, Asked.of(claimed.job.arguments), await project_of("ada", None), session)
             raise ConnectionError
     await assignments.run_job(ids[1])
     await assignments.run_job(ids[2])
@@ -378,6 +379,28 @@ async def test_a_write_conflict_that_does_not_end_is_a_failure(desk: Desk, monke
     await desk.post(f"/v1/jobs/{answer['job_id']}/retry")
     await assignments.run_job(answer["job_id"])
     assert (await desk.job(answer["job_id"]))["result"]["assigned_count"] == 60
+    assert await what_does_not_fit(desk.project_id) == []
+
+
+async def test_what_a_killed_attempt_left_open_is_ended(desk: Desk) -> None:
+    """MongoDB would keep its documents from everybody else for a minute."""
+    await desk.hire(1)
+    leads = await desk.leads(100)
+    body = {"agent_ids": desk.agents}
+    job_id = (await desk.post(f"/v1/cohorts/{await desk.cohort(leads)}/assign", body)).json()["job_id"]
+    profiles = Profile.get_motor_collection()
+    async with await profiles.database.client.start_session() as dead:
+        dead.start_transaction()
+        await profiles.update_many({"project_id": desk.project_id}, {"$inc": {"rev": 1}}, session=dead)
+        await Job.get_motor_collection().update_one({"_id": job_id}, {"$set": {"session": name_of(dead)}})
+        await assignments.run_job(job_id)
+        with suppress(PyMongoError):
+            await dead.abort_transaction()
+    job = await desk.job(job_id)
+    assert (job["state"], job["result"]["assigned_count"], job["failures"]) == ("succeeded", 100, [])
+    stored = await Job.get(job_id)
+    assert stored is not None
+    assert stored.session is None
     assert await what_does_not_fit(desk.project_id) == []
 
 

@@ -48,14 +48,14 @@ async def run_job(job_id: str, *, ttl: timedelta = LEASE_TTL) -> None:
 
     Cancelled or failed, what is done stays.
     """
-    async with claim(job_id, ttl=ttl) as claimed:
+    async with claim(job_id, ttl=ttl) as claimed, claimed.session() as session:
         asked = Asked.of(claimed.job.arguments)
         project = await project_of(claimed.job.owner, claimed.job.project_id)
         checkpoint = claimed.job.checkpoint
-        course = Course.of(checkpoint) if checkpoint else await freeze(claimed, asked, project)
-        attempt = Attempt(claimed, asked, project, course)
+        course = Course.of(checkpoint) if checkpoint else await freeze(claimed, asked, project, session)
+        attempt = Attempt(claimed, session, asked, project, course)
         await attempt.go_through_the_roll()
-        attempt.course = await try_again(claimed, asked, attempt.handing, attempt.course)
+        attempt.course = await try_again(claimed, session, asked, attempt.handing, attempt.course)
         claimed.result = attempt.course.result(asked)
         claimed.retryable = attempt.course.failed > 0
     await rolls.drop(course.roll.id)
@@ -66,6 +66,7 @@ class Attempt:
     """One attempt at an assignment job."""
 
     claimed: Claimed
+    session: AsyncIOMotorClientSession  # of all its transactions
     asked: Asked
     project: Project
     course: Course
@@ -100,7 +101,7 @@ class Attempt:
         """Deal with the places up to `stop`, in halves where one of them stands in the way."""
         place = self.course.place
         try:
-            self.course = await patiently(partial(self._step, agents), alone=False)
+            self.course = await patiently(self.session, partial(self._step, agents), alone=False)
         except PyMongoError as error:
             if not is_of_a_lead(error):
                 raise
@@ -114,11 +115,11 @@ class Attempt:
     async def _write_alone(self, agents: Agents) -> None:
         """The same for one place that stood in the way, which is a failure if it still does."""
         try:
-            self.course = await patiently(partial(self._step, agents, hold=True), alone=True)
+            self.course = await patiently(self.session, partial(self._step, agents, hold=True), alone=True)
         except PyMongoError as error:
             if not is_of_a_lead(error):
                 raise
-            self.course = await patiently(partial(self._give_up, agents, detail_of(error)), alone=True)
+            self.course = await patiently(self.session, partial(self._give_up, agents, detail_of(error)), alone=True)
 
     async def _step(self, agents: Agents, session: AsyncIOMotorClientSession, *, hold: bool = False) -> Course:
         """One transaction: the next places, and the checkpoint behind them."""

@@ -18,13 +18,13 @@ from muster.jobs.working import Claimed
 from muster.projects.documents import Project
 from muster.records import rolls
 from muster.records.rolls import RollWriter
-from muster.transactions import in_transaction
+from muster.transactions import commit
 
 REPORT_EVERY = 0.3  # seconds
 
 
-async def freeze(claimed: Claimed, asked: Asked, project: Project) -> Course:
-    """Put the members on a roll, and decide who is dealt how many: the first checkpoint."""
+async def freeze(claimed: Claimed, asked: Asked, project: Project, session: AsyncIOMotorClientSession) -> Course:
+    """Put the members on a roll, and decide who is dealt how many: the first checkpoint, by a transaction."""
     job = claimed.job
     await rolls.drop(*(_roll_id(job.id, fence) for fence in range(1, claimed.fence)))
     reported = time.monotonic()
@@ -47,9 +47,9 @@ async def freeze(claimed: Claimed, asked: Asked, project: Project) -> Course:
             await writer.add(pii_ids)
         roll = await writer.close()
 
-    async def first_checkpoint(session: AsyncIOMotorClientSession) -> Course:
-        template = await template_of(project.id, session)
-        dealt = await begin(project, job.id, asked, leads.count, now=await server_time(), session=session)
+    async def first_checkpoint(inside: AsyncIOMotorClientSession) -> Course:
+        template = await template_of(project.id, inside)
+        dealt = await begin(project, job.id, asked, leads.count, now=await server_time(), session=inside)
         course = Course.begin(
             *(roll, dealt),
             leads=leads.count,
@@ -57,10 +57,10 @@ async def freeze(claimed: Claimed, asked: Asked, project: Project) -> Course:
             left_alone=members.left_alone,
             tasks=[task.model_dump() for task in template.tasks],
         )
-        await claimed.checkpoint(course.stored(), session=session)
+        await claimed.checkpoint(course.stored(), session=inside)
         return course
 
-    return await in_transaction(Agent.get_motor_collection(), first_checkpoint)
+    return await commit(session, first_checkpoint)
 
 
 async def dry_run(project: Project, asked: Asked) -> DryRunOut:

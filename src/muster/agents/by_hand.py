@@ -14,7 +14,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -34,6 +34,7 @@ from muster.jobs import leases
 from muster.jobs.documents import Lease
 from muster.records.documents import Profile
 from muster.settings import Settings
+from muster.transactions import end_session, name_of
 
 STATE = LEASE = "agents"
 LEASE_TTL = timedelta(seconds=10)
@@ -131,13 +132,28 @@ class Follower:
     """One holder of the lease, from taking it to losing it, or until there are no agents."""
 
     lease: Lease
+    session: AsyncIOMotorClientSession = field(init=False)
     token: dict[str, Any] | None = None
     deployment: str = ""
     saved_at: float = 0.0
 
     async def work(self) -> None:
         """Go on from the saved position, or from when the first agent came. Raises LeaseLost."""
+        states = FollowState.get_motor_collection()
         state = await FollowState.get(STATE)
+        if state is not None and state.session is not None:
+            await end_session(states, state.session)  # what one that was killed has left open
+        async with await states.database.client.start_session() as self.session:
+            ours = {"$set": {"session": name_of(self.session)}, "$setOnInsert": {"saved_at": datetime.now(UTC)}}
+            await states.update_one({"_id": STATE}, ours, upsert=True)
+            try:
+                await self._go_on(state)
+            finally:  # the driver gives it to whoever asks next
+                with suppress(PyMongoError):
+                    mine = {"_id": STATE, "session": name_of(self.session)}
+                    await states.update_one(mine, {"$set": {"session": None}})
+
+    async def _go_on(self, state: FollowState | None) -> None:
         self.deployment = await deployment_of_profiles()
         oldest = await _oldest_agent()
         start_at = Timestamp(int(oldest.timestamp()), 0) if oldest else None
@@ -180,14 +196,19 @@ class Follower:
 
         async def write(session: AsyncIOMotorClientSession) -> None:
             await bring_into_line(session, profiles, await server_time())
-            kept = {"token": self.token, "deployment": self.deployment, "saved_at": datetime.now(UTC)}
+            kept = {
+                "token": self.token,
+                "deployment": self.deployment,
+                "session": name_of(self.session),
+                "saved_at": datetime.now(UTC),
+            }
             await FollowState.get_motor_collection().update_one(
                 {"_id": STATE}, {"$set": kept}, upsert=True, session=session
             )
             if await leases.renew(self.lease, session=session) is None:
                 raise LeaseLost
 
-        await patiently(write, alone=True)
+        await patiently(self.session, write, alone=True)
         self.saved_at = time.monotonic()
 
 

@@ -215,7 +215,7 @@ class FollowState(Document):
     id: str  # type: ignore[assignment]  # Beanie declares an ObjectId
     token: dict[str, Any] | None = None
     deployment: str = ""
-    fence: int = 0
+    session: str | None = None  # of who follows, for its transactions, in hexadecimal
     saved_at: datetime
 
     class Settings:

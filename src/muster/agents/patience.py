@@ -8,8 +8,7 @@ from typing import TypeVar
 from motor.motor_asyncio import AsyncIOMotorClientSession
 from pymongo.errors import BulkWriteError, DocumentTooLarge, PyMongoError
 
-from muster.agents.documents import LeftLead
-from muster.transactions import in_transaction
+from muster.transactions import commit
 
 FIRST_SIZE, SMALLEST, LARGEST = 50, 10, 500  # leads of a transaction
 QUICK, SLOW = 0.1, 0.25  # seconds that one may take before the next is larger, or smaller: progress every half second
@@ -31,7 +30,9 @@ def next_size(size: int, seconds: float) -> int:
     return max(SMALLEST, size // 2) if seconds > SLOW else size
 
 
-async def patiently(write: Callable[[AsyncIOMotorClientSession], Awaitable[T]], *, alone: bool) -> T:
+async def patiently(
+    session: AsyncIOMotorClientSession, write: Callable[[AsyncIOMotorClientSession], Awaitable[T]], *, alone: bool
+) -> T:
     """A transaction, tried again while that may help; for a lead alone also while others keep writing it.
 
     What one lead among several causes is raised at once: `is_of_a_lead` knows it.
@@ -39,7 +40,7 @@ async def patiently(write: Callable[[AsyncIOMotorClientSession], Awaitable[T]], 
     deadline, pause = time.monotonic() + PATIENCE, FIRST_PAUSE
     while True:
         try:
-            return await in_transaction(LeftLead.get_motor_collection(), write, hopeless=is_of_a_lead)
+            return await commit(session, write, hopeless=is_of_a_lead)
         except PyMongoError as error:
             if not alone or not _codes_of(error) & _CHANGES or time.monotonic() > deadline:
                 raise

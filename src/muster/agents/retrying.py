@@ -26,20 +26,22 @@ ASSIGN_ANEW = "This had no lead when the job began, which minds capacity: assign
 Row = Mapping[str, Any]
 
 
-async def try_again(claimed: Claimed, asked: Asked, handing: Handing, course: Course) -> Course:
+async def try_again(
+    claimed: Claimed, session: AsyncIOMotorClientSession, asked: Asked, handing: Handing, course: Course
+) -> Course:
     """Once for each time that somebody asked for it. Raises Cancelled between two leads."""
     size = FIRST_SIZE
     while course.rounds < claimed.job.retries:
         started, again = time.monotonic(), Again(claimed, asked, handing, course, size)
         try:
-            course = await patiently(again.step, alone=size == 1)
+            course = await patiently(session, again.step, alone=size == 1)
         except PyMongoError as error:
             if not is_of_a_lead(error):
                 raise
             if size > 1:
                 size = 1  # from here on each by itself
                 continue
-            course = await patiently(partial(again.step, in_vain=detail_of(error)), alone=True)
+            course = await patiently(session, partial(again.step, in_vain=detail_of(error)), alone=True)
         await claimed.progress(course.total - course.failed, course.total, result=course.result(asked))
         size = size if size == 1 else next_size(size, time.monotonic() - started)
     return course

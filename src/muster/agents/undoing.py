@@ -57,7 +57,7 @@ async def start(owner: str, job_id: str, *, within: float) -> Job:
 
 async def run_job(job_id: str, *, ttl: timedelta = LEASE_TTL) -> None:
     """Take back what a job says, or go on where the last attempt stopped. Raises Busy or Done."""
-    async with claim(job_id, ttl=ttl) as claimed:
+    async with claim(job_id, ttl=ttl) as claimed, claimed.session() as session:
         undoes = claimed.job.arguments["undoes"]
         so_far = Back(**claimed.job.checkpoint) if claimed.job.checkpoint else Back()
         total = await Pipeline.get_motor_collection().count_documents({"_id": _of_job(undoes)})
@@ -65,14 +65,14 @@ async def run_job(job_id: str, *, ttl: timedelta = LEASE_TTL) -> None:
         while not so_far.is_through:
             started, undo = time.monotonic(), Undo(claimed, undoes, so_far, size)
             try:
-                so_far = await patiently(undo.step, alone=size == 1)
+                so_far = await patiently(session, undo.step, alone=size == 1)
             except PyMongoError as error:
                 if not is_of_a_lead(error):
                     raise
                 if size > 1:
                     size //= 2
                     continue
-                so_far = await patiently(partial(undo.step, in_vain=detail_of(error)), alone=True)
+                so_far = await patiently(session, partial(undo.step, in_vain=detail_of(error)), alone=True)
             await claimed.progress(so_far.done, total, result=so_far.result(claimed.job))
             size = next_size(size, time.monotonic() - started)
         claimed.result = so_far.result(claimed.job)

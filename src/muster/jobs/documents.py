@@ -52,6 +52,7 @@ class Job(Document):
     lease: JobLease = Field(default_factory=JobLease)
     cancel_requested: bool = False
     due_at: datetime | None = None  # it waits for somebody else: nobody works on it before
+    session: str | None = None  # of the attempt under way, for its transactions, in hexadecimal
     retryable: bool = False  # it succeeded, but for some of its items
     retries: int = 0  # how often those were asked for again
     sent_at: datetime | None = None  # when a message was last sent; None: never, or Redis did not take it

@@ -20,6 +20,7 @@ from muster.errors import Conflict, MusterError, NotFound, Unavailable
 from muster.jobs import leases
 from muster.jobs.documents import UNFINISHED, Job, Lease, job_from
 from muster.tasks import stop
+from muster.transactions import end_session, name_of
 
 LEASE_TTL = timedelta(seconds=15)
 MAXIMUM_ATTEMPTS = 3  # in a row that end with a dead worker and without progress
@@ -114,6 +115,19 @@ class Claimed:
         }
         self.job.checkpoint = (await self._update(kept, session=session)).checkpoint
 
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[AsyncIOMotorClientSession]:
+        """A session for all transactions of this attempt, on record, so that whoever comes after a kill can end it."""
+        jobs = Job.get_motor_collection()
+        async with await jobs.database.client.start_session() as session:
+            name = name_of(session)
+            await self._update({"session": name})
+            try:
+                yield session
+            finally:  # the driver gives a session that ended to whoever asks next: nobody shall end it under them
+                with suppress(PyMongoError):
+                    await jobs.update_one({"_id": self.job.id, "session": name}, {"$set": {"session": None}})
+
     async def renew(self, *, session: AsyncIOMotorClientSession | None = None) -> None:
         """Hold on to the job. Within a transaction: nothing in it stands unless the lease is still ours."""
         await self._update({}, session=session)
@@ -182,6 +196,7 @@ async def _taken(job_id: str, holder: str, ttl: timedelta) -> AsyncIterator[Job]
     A job that kills its workers takes others along that only happened to run beside it. One by one, the guilty goes
     into quarantine and the others get through.
     """
+    await _end_what_was_left_open(job_id)
     job = await _take(job_id, holder, ttl, attempts={"$lt": MAXIMUM_ATTEMPTS - 1})
     if job is not None:
         yield job
@@ -200,6 +215,14 @@ async def _taken(job_id: str, holder: str, ttl: timedelta) -> AsyncIterator[Job]
         await stop(holding)
         with suppress(PyMongoError):  # then it runs out
             await leases.release(alone)
+
+
+async def _end_what_was_left_open(job_id: str) -> None:
+    """A transaction of an attempt that was killed; else MongoDB keeps what it wrote from everybody for a minute."""
+    jobs = Job.get_motor_collection()
+    left: dict[str, Any] = {"_id": job_id, "session": {"$type": "string"}, "$expr": NO_LIVE_LEASE}
+    if (job := await jobs.find_one(left, {"session": 1})) is not None:
+        await end_session(jobs, job["session"])
 
 
 async def _take(job_id: str, holder: str, ttl: timedelta, *, attempts: Any) -> Job | None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from itertools import islice
 
-from hypothesis import assume, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from muster.agents.strategies import STRATEGIES, Strategy, after, deal, fairness, quotas, within_a_period
@@ -12,6 +12,9 @@ from muster.agents.strategies import STRATEGIES, Strategy, after, deal, fairness
 WEIGHTS = st.lists(st.integers(0, 5) | st.integers(0, 1_000), min_size=1, max_size=12).filter(any)
 EQUALS = st.lists(st.sampled_from([0, 1, 2, 7, 20, 30, 50]), min_size=1, max_size=30).filter(any)
 LEADS = st.integers(0, 120)
+
+# However busy the machine is.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def order(weights: Sequence[int], leads: int) -> list[int]:
@@ -42,6 +45,7 @@ def can_be_within_one(weights: Sequence[int], leads: int) -> bool:
     )
 
 
+@unhurried
 @given(WEIGHTS | EQUALS, LEADS)
 def test_the_sum_is_exact_and_each_share_within_one(weights: list[int], leads: int) -> None:
     shares = quotas(weights, leads)
@@ -51,6 +55,7 @@ def test_the_sum_is_exact_and_each_share_within_one(weights: list[int], leads: i
     assert all(share == 0 for share, weight in zip(shares, weights, strict=True) if not weight)
 
 
+@unhurried
 @given(WEIGHTS | EQUALS, LEADS)
 def test_the_largest_remainders_are_rounded_up_and_ties_go_by_order(weights: list[int], leads: int) -> None:
     exact = [Fraction(leads * weight, sum(weights)) for weight in weights]
@@ -60,7 +65,7 @@ def test_the_largest_remainders_are_rounded_up_and_ties_go_by_order(weights: lis
     assert sorted(first) == up
 
 
-@settings(max_examples=300)
+@settings(unhurried, max_examples=300)
 @given(WEIGHTS | EQUALS, LEADS)
 def test_every_prefix_is_as_fair_as_whole_numbers_allow(weights: list[int], leads: int) -> None:
     """Within one of the exact share, per agent, wherever any order is; elsewhere within two."""
@@ -69,11 +74,13 @@ def test_every_prefix_is_as_fair_as_whole_numbers_allow(weights: list[int], lead
     assert furthest_from_the_share(weights, dealt) < (1 if can_be_within_one(weights, leads) else 2)
 
 
+@unhurried
 @given(st.lists(st.integers(1, 100), min_size=1, max_size=5), LEADS)
 def test_a_few_agents_are_always_within_one(weights: list[int], leads: int) -> None:
     assert furthest_from_the_share(weights, order(weights, leads)) < 1
 
 
+@unhurried
 @given(WEIGHTS | EQUALS, LEADS)
 def test_an_endless_deal_is_within_one_for_ever(weights: list[int], leads: int) -> None:
     none = [0] * len(weights)
@@ -86,6 +93,7 @@ def test_an_endless_deal_is_within_one_for_ever(weights: list[int], leads: int) 
     assert list(islice(deal(weights, none), leads + 30)) == dealt + going_on
 
 
+@unhurried
 @given(WEIGHTS | EQUALS, LEADS, st.data())
 def test_a_deal_goes_on_where_it_broke_off(weights: list[int], leads: int, data: st.DataObject) -> None:
     dealt, ends = order(weights, leads), quotas(weights, leads)
@@ -94,6 +102,7 @@ def test_a_deal_goes_on_where_it_broke_off(weights: list[int], leads: int, data:
     assert list(deal(weights, counts, ends)) == dealt[broke_off:]
 
 
+@unhurried
 @given(EQUALS, LEADS, st.randoms())
 def test_changing_equal_agents_over_changes_nothing_but_names(weights: list[int], leads: int, random: object) -> None:
     """Of agents who weigh the same, the first in order has the first turn, whoever it is."""
@@ -105,6 +114,7 @@ def test_changing_equal_agents_over_changes_nothing_but_names(weights: list[int]
     assert order([weights[place] for place in renamed], leads) == dealt
 
 
+@unhurried
 @given(WEIGHTS, st.integers(0, 300), st.data())
 def test_nobody_gets_more_than_the_limit(weights: list[int], leads: int, data: st.DataObject) -> None:
     """And nothing is held back that somebody with weight could take."""
@@ -116,12 +126,14 @@ def test_nobody_gets_more_than_the_limit(weights: list[int], leads: int, data: s
     assert furthest_from_the_share(shares, list(deal(shares, [0] * len(shares), shares))) < 1 if any(shares) else True
 
 
+@unhurried
 @given(st.integers(1, 20), LEADS)
 def test_equal_weights_go_round(agents: int, leads: int) -> None:
     weights = STRATEGIES[Strategy.ROUND_ROBIN]([7] * agents)
     assert order(weights, leads) == [number % agents for number in range(leads)]
 
 
+@unhurried
 @given(WEIGHTS)
 def test_no_leads_and_one_agent(weights: list[int]) -> None:
     assert order(weights, 0) == []

@@ -254,6 +254,26 @@ async def test_who_is_erased_between_freezing_and_sending_is_an_empty_place(
     assert [result["number"] for result in await lab.results(run)] == [0, 1, 3, 4, 5, 7, 8, 9]
 
 
+async def test_cancelled_while_it_freezes_it_sends_nothing(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    await lab.people(10)
+    experiment = await lab.experiment(cohort_id=await lab.cohort())
+    started = await lab.start(experiment)
+    taken = Company.taken
+
+    async def cancelling(self: Company, projection: Any) -> Any:
+        async for batch in taken(self, projection):
+            await jobs.cancel("ada", started["job_id"])
+            yield batch
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Company, "taken", cancelling)
+        assert (await lab.work(started["job_id"])).state == "cancelled"
+    assert lab.modal.posts == {}
+    assert (await lab.http.post(f"/v1/jobs/{started['job_id']}/retry")).status_code == 202
+    assert (await lab.work(started["job_id"])).state == "succeeded"
+    assert len(await lab.results(await lab.run(experiment, started["run_id"]))) == 10
+
+
 async def test_files_that_no_spreadsheet_runs(lab: Lab) -> None:
     await lab.people(3)
     await lab.http.patch("/v1/contacts/P0001", json={"name": '=HYPERLINK("http://x")'})

@@ -61,6 +61,8 @@ async def run_job(job_id: str, settings: Settings) -> None:
             "persona_count": run.persona_count,
             "result_count": await results.stored_count(run),
         }
+        # What an attempt wrote that slept while another one froze the run: nobody reads it, and it names people.
+        await Persona.get_motor_collection().delete_many({"run": run.id, "snapshot": {"$ne": run.snapshot}})
         await _record(run, claimed, {"phase": Phase.DONE.value, "result_count": claimed.result["result_count"]})
 
 

@@ -138,7 +138,7 @@ async def _write(company: Company, config: Configuration, run: ExperimentRun, fr
         async for batch in batches:
             documents = [_document(taken, writer, run, frozen) for taken in batch]
             if documents:
-                await claimed.renew()  # nobody who lost the lease writes on
+                await claimed.progress(0)  # nobody writes on who lost the lease, or whose run is not wanted any more
                 await _personas().insert_many(documents, ordered=False)
 
 
@@ -173,7 +173,7 @@ async def _write_made_up(config: Configuration, run: ExperimentRun, frozen: Froz
     for start in range(0, count, PER_WRITE):
         numbers = range(start, min(start + PER_WRITE, count))
         same = {"snapshot": frozen.snapshot, "run": run.id, "experiment": run.experiment}
-        await claimed.renew()
+        await claimed.progress(0)
         await _personas().insert_many(
             [{"_id": persona_id(frozen.snapshot, number), **same, "number": number} for number in numbers],
             ordered=False,

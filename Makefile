@@ -1,4 +1,5 @@
 # make run    on a fresh machine: install into .venv, then start everything; Ctrl-C stops it
+# make run SANDBOX=1  the same with stand-ins for Attio and Modal, to try them without accounts
 # make test   install what tests need, then run all of them
 # make check  lint, format, types, import contracts
 # make fuzz   a hundred thousand rules that nobody would write: only RuleError, none slow (two minutes)
@@ -17,7 +18,7 @@ bin := .venv/bin
 pip := $(bin)/python -m pip --disable-pip-version-check --quiet --quiet
 
 run: .venv/.installed
-	@$(bin)/muster up
+	@$(bin)/muster up $(if $(SANDBOX),--sandbox)
 
 test: .venv/.installed-dev
 	@$(bin)/pytest

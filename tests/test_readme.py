@@ -31,9 +31,34 @@ class Step(NamedTuple):
     shown: str
 
 
+async def test_attio_without_an_account_prints_what_the_readme_shows(tmp_path: Path) -> None:
+    """With stand-ins beside it, as `make run SANDBOX=1` starts them."""
+    steps = steps_of("### Without an account")
+    assert len(steps) == 2
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    async with running(tmp_path / ".muster", None, None, "--sandbox") as up:
+        port = int(up.address.rpartition(":")[2])
+        shell = await asyncio.to_thread(
+            subprocess.run,
+            "bash",
+            input=f"\necho '{BETWEEN}'\n".join(step.block for step in steps),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            env=environment(up.folder, port),
+            cwd=tmp_path,
+        )
+    assert list(map(alike, shell.stdout.split(f"{BETWEEN}\n"))) == [alike(step.shown) for step in steps]
+
+
 def tour() -> Sequence[Step]:
     """The steps of the README's tour."""
-    section = read("README.md").partition("## A tour")[2].partition("\n## ")[0]
+    return steps_of("## A tour")
+
+
+def steps_of(heading: str) -> Sequence[Step]:
+    """The blocks under a heading of the README."""
+    section = re.split(r"\n#+ ", read("README.md").partition(f"\n{heading}")[2])[0]
     fences = re.findall(r"^```(\w*)\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
     following = [*fences[1:], ("sh", "")]
     return [

@@ -72,3 +72,31 @@ def test_secrets_are_not_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MUSTER_MONGODB_URI", "mongodb://user:canary@host/")
     settings = load_settings()
     assert "canary" not in f"{settings} {settings!r}"
+
+
+@pytest.mark.parametrize(
+    ("address", "holds"),
+    [
+        ("https://api.attio.com/v2", True),
+        ("https://proxy.example.com/attio/v2/", True),
+        ("http://127.0.0.1:8100/v2", True),
+        ("http://localhost:8100/v2", True),
+        ("http://[::1]:8100/v2", True),
+        ("http://sandbox:8100/v2", True),
+        ("http://api.attio.com/v2", False),
+        ("http://127.evil.example/v2", False),
+        ("ftp://api.attio.com", False),
+        ("api.attio.com/v2", False),
+        ("https://", False),
+    ],
+)
+def test_the_attio_key_goes_out_encrypted_or_not_at_all(
+    monkeypatch: pytest.MonkeyPatch, address: str, holds: bool
+) -> None:
+    """In the clear only to this machine, or to a stand-in in the same network of containers."""
+    monkeypatch.setenv("MUSTER_ATTIO_BASE_URL", address)
+    if holds:
+        assert load_settings().attio_base_url == address.rstrip("/")
+    else:
+        with pytest.raises(StartError, match="MUSTER_ATTIO_BASE_URL"):
+            load_settings()

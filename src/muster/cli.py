@@ -47,7 +47,8 @@ def main() -> None:
 
 
 @click.command()
-def up() -> None:
+@click.option("--sandbox", "with_sandbox", is_flag=True, help="Stand-ins for Attio and Modal, too, and connected.")
+def up(with_sandbox: bool) -> None:
     """Run everything: MongoDB and Redis where no address is set, the API, workers and watcher. Ctrl-C stops it."""
     from muster.embedded import supervisor
 
@@ -59,7 +60,7 @@ def up() -> None:
         with suppress(OSError):
             click.echo(f"muster: {problem}", err=True)
 
-    asyncio.run(supervisor.up(load_settings(), announce=announce, tell=tell))
+    asyncio.run(supervisor.up(load_settings(), announce=announce, tell=tell, with_sandbox=with_sandbox))
 
 
 @click.command()

@@ -2,6 +2,7 @@
 
 import os
 from functools import cache
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -53,8 +54,7 @@ class Settings(BaseSettings):
         """The key goes there: encrypted, or to a stand-in nearby."""
         parsed = urlsplit(address)
         host = parsed.hostname or ""
-        is_nearby = host in {"localhost", "::1"} or host.startswith("127.") or (host and "." not in host)
-        if not host or parsed.scheme not in {"https", "http"} or (parsed.scheme == "http" and not is_nearby):
+        if not host or parsed.scheme not in {"https", "http"} or (parsed.scheme == "http" and not _is_nearby(host)):
             raise ValueError("begins with https:// (http:// only for this machine)")
         return address.rstrip("/")
 
@@ -83,6 +83,14 @@ def load_settings() -> Settings:
         # The value itself may be a secret: name the setting and what is wrong only.
         wrong = [f"MUSTER_{str(each['loc'][0]).upper()}: {each['msg'].lower()}" for each in error.errors()]
         raise StartError(f"A setting does not hold: {'; '.join(wrong)}.") from None
+
+
+def _is_nearby(host: str) -> bool:
+    """Whether a host is this machine, or has a name without a dot, as containers of one network have."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return "." not in host
 
 
 @cache

@@ -81,9 +81,9 @@ def environment(folder: Path, port: int) -> dict[str, str]:
     return {**inherited, "MUSTER_DATA_DIR": str(folder), "MUSTER_PORT": str(port), "MUSTER_DEMO": "0"}
 
 
-async def start(folder: Path, port: int, more: Mapping[str, str] | None = None) -> Up:
+async def start(folder: Path, port: int, more: Mapping[str, str] | None = None, *arguments: str) -> Up:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "muster", "up"),
+        *(sys.executable, "-m", "muster", "up", *arguments),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         env={**environment(folder, port), **(more or {})},
@@ -93,9 +93,11 @@ async def start(folder: Path, port: int, more: Mapping[str, str] | None = None) 
 
 
 @asynccontextmanager
-async def running(folder: Path, port: int | None = None, more: Mapping[str, str] | None = None) -> AsyncIterator[Up]:
+async def running(
+    folder: Path, port: int | None = None, more: Mapping[str, str] | None = None, *arguments: str
+) -> AsyncIterator[Up]:
     """`muster up`, ready, with `more` settings; killed at the end if it still runs."""
-    up = await start(folder, port or ports.free_port(), more)
+    up = await start(folder, port or ports.free_port(), more, *arguments)
     try:
         assert await up.line("Muster is ready at") == f"Muster is ready at {up.address}"
         yield up

@@ -136,3 +136,11 @@ async def occupied(folder: Path) -> AsyncIterator[None]:
     await until(is_free)  # a killed server gives its memory back before its port, and shows no arguments by then
     async with await asyncio.start_server(lambda _, writer: writer.close(), ports.LOOPBACK, port):
         yield
+
+
+async def test_a_sandbox_beside_it_takes_no_real_key_s_place(tmp_path: Path) -> None:
+    """Somebody who has an account and forgot about it would look at made-up records."""
+    more = {"MUSTER_ATTIO_API_KEY": "a-real-one"}
+    up = await start(tmp_path / "data", ports.free_port(), more, "--sandbox")
+    said = (await up.process.communicate())[0].decode()
+    assert (up.process.returncode, "MUSTER_ATTIO_API_KEY" in said, "a-real-one" in said) == (1, True, False)

@@ -9,12 +9,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
 from pymongo.errors import PyMongoError
 
 from muster.cohorts.slices import slices_of
 from muster.embedded import mongod, ports, redis
 from muster.embedded.services import Ready, Service
 from muster.resources import Resources
+from muster.sandbox import attio, modal
 from muster.settings import Settings, process_environment
 
 SHORTLY = 0.05  # seconds between two looks at something that is about to be ready
@@ -66,6 +68,27 @@ def application(resources: Resources) -> Sequence[Service]:
         muster_service(settings, "worker", ready=api_answers, patience=8.0),
         muster_service(settings, "watch", "--holder", holder, ready=watcher_follows),
     )
+
+
+def sandbox_service(settings: Settings, port: int) -> Service:
+    """The stand-ins for Attio and Modal."""
+
+    def answers() -> Coroutine[Any, Any, None]:
+        return answers_http(ports.LOOPBACK, port, "/sandbox")
+
+    return muster_service(settings, "sandbox", "--port", str(port), ready=answers)
+
+
+def sandbox_settings(port: int) -> dict[str, Any]:
+    """What leads to the stand-ins on a port."""
+    address = f"http://{ports.LOOPBACK}:{port}"
+    return {
+        "attio_base_url": f"{address}/v2",
+        "attio_api_key": SecretStr(attio.KEY),
+        "modal_url": f"{address}{modal.PATH}",
+        "modal_key": SecretStr(modal.KEY),
+        "modal_secret": SecretStr(modal.SECRET),
+    }
 
 
 async def forever() -> None:

@@ -29,17 +29,22 @@ IMPATIENCE = 1.0  # seconds; one Ctrl-C may arrive twice (from the terminal and 
 Tell = Callable[[str], None]
 
 
-async def up(settings: Settings, *, announce: Tell, tell: Tell) -> None:
+async def up(settings: Settings, *, announce: Tell, tell: Tell, with_sandbox: bool = False) -> None:
     """Run everything until SIGINT, SIGTERM or SIGHUP cancels it, then stop it in order.
 
     `announce` gets what a person waits for, `tell` what is wrong. Raises StartError with one sentence when something
     does not start.
     """
+    stand_ins = sandbox if with_sandbox else no_sandbox
     stop_on_signals(tell)
     try:
         with claimed(settings.data_path), suppress(asyncio.CancelledError):
             require_free_port(settings)
-            async with servers(settings, tell) as addressed, open_resources(addressed) as resources:
+            async with (
+                stand_ins(settings, tell) as supplied,
+                servers(supplied, tell) as addressed,
+                open_resources(addressed) as resources,
+            ):
                 await require_redis(resources)
                 await migrate(resources)
                 token = write_token(addressed)
@@ -111,6 +116,25 @@ async def servers(settings: Settings, tell: Tell) -> AsyncIterator[Settings]:
             yield addressed
         finally:
             (settings.data_path / ADDRESSES).unlink(missing_ok=True)
+
+
+@asynccontextmanager
+async def sandbox(settings: Settings, tell: Tell) -> AsyncIterator[Settings]:
+    """The stand-ins, running, and the settings that lead there. Raises StartError where there are real ones."""
+    if settings.attio_api_key is not None or settings.modal_url is not None:
+        raise StartError(
+            "MUSTER_ATTIO_API_KEY or MUSTER_MODAL_URL is set: the sandbox would take their place. Unset them, or start "
+            "without --sandbox."
+        )
+    port = ports.kept_port(settings.data_path / "sandbox")
+    async with kept([stack.sandbox_service(settings, port)], tell):
+        yield settings.model_copy(update=stack.sandbox_settings(port))
+
+
+@asynccontextmanager
+async def no_sandbox(settings: Settings, tell: Tell) -> AsyncIterator[Settings]:  # noqa: ARG001  as `sandbox`
+    """The settings as they are."""
+    yield settings
 
 
 def write_token(settings: Settings) -> str | None:

@@ -36,6 +36,9 @@ _CONFIGURATION = (
 _OPTIONS = [argument for setting in _CONFIGURATION for argument in ("-c", setting)]
 
 
+_FULL = "the disk is full; make room and try again"
+
+
 class GitTrouble(Conflict):
     """Git cannot do what it is asked to in a project's repository. Files stay as they are; the sentence says why."""
 
@@ -107,7 +110,7 @@ class Stream:
     """A command that is fed as long as the caller likes, and prints nothing. Once nobody holds it, it is ended."""
 
     def __init__(self, root: Path, *arguments: str) -> None:
-        self._root = root
+        self._root, self._packs = root, unfinished_packs(root)
         try:
             # Held for as long as this is: GitPython ends the process when its handle goes.
             self._handle = Git(root).execute(
@@ -131,13 +134,26 @@ class Stream:
             cast("IO[bytes]", self._process.stdin).close()
         complaint = cast("IO[bytes]", self._process.stderr).read().decode(errors="replace")
         if self._process.wait() != 0:
-            (self._root / ".git" / f"fast_import_crash_{self._process.pid}").unlink(missing_ok=True)
+            self._clean()
             raise trouble(self._root, complaint)
 
     def kill(self) -> None:
         """End it, whatever it is at."""
         self._process.kill()
         self._process.wait()
+        self._clean()
+
+    def _clean(self) -> None:
+        """Take away what it has left: on a disk that is full, every further try would leave as much again."""
+        (self._root / ".git" / f"fast_import_crash_{self._process.pid}").unlink(missing_ok=True)
+        for left in unfinished_packs(self._root) - self._packs:
+            left.unlink(missing_ok=True)
+
+
+def unfinished_packs(root: Path) -> set[Path]:
+    """Packs that are being written, or were when somebody was killed."""
+    folder = root / ".git" / "objects" / "pack"
+    return {*folder.glob("tmp_*"), *folder.glob(".tmp-*")}
 
 
 def version() -> tuple[int, ...]:
@@ -152,7 +168,8 @@ def trouble(root: Path, complaint: str) -> GitTrouble:
     """The error for what git complained of."""
     said = complaint.strip()
     causes: Mapping[str, str] = {
-        "No space left on device": "the disk is full; make room and try again",
+        "No space left on device": _FULL,
+        "Out of diskspace": _FULL,
         "Disk quota exceeded": "the disk quota is used up; make room and try again",
         "Read-only file system": "the file system is read-only",
         "Permission denied": "Muster may not read or write it; give it back to the user that Muster runs as",

@@ -52,7 +52,9 @@ BRANCH = "main"  # of a new repository; afterwards whatever branch is checked ou
 LOOK_BACK = 5_000  # commits among which trailers are looked for, newest first, on all branches
 WAIT = 60.0  # seconds for another process that works in the repository
 STALE_AFTER = 5.0  # seconds: git holds the lock of a branch for thousandths of one
-LOOSE = 1_000  # objects outside of packs, about, at which git packs them
+LOOSE = 1_000  # objects outside of packs, about, at which they are packed
+PACKS = 50  # at which they become one
+ABANDONED_AFTER = 86_400.0  # seconds until a pack that nobody finished goes
 TRIES = 5  # when the branch moves at the very moment
 
 # What git leaves in its folder while a user is in the middle of something that ends with a commit of theirs.
@@ -316,9 +318,17 @@ def _message(subject: str, trailers: Mapping[str, str]) -> str:
 
 
 def _pack(root: Path) -> None:
-    """Let git pack what lies about, now and then: every commit leaves a list of each folder, however little changed."""
+    """Pack what lies about, now and then: every commit leaves a list of each folder, however little changed.
+
+    `git gc` would take locks of references, which a kill leaves behind. Nothing that anybody may still want goes.
+    """
+    objects = root / ".git" / "objects"
+    in_one_of_256 = len(list(objects.glob("17/*")))
     try:
-        git.run(root, "-c", f"gc.auto={LOOSE}", "-c", "gc.autoDetach=false", "gc", "--auto", "--quiet")
+        if len(list(objects.glob("pack/*.pack"))) > PACKS:
+            git.run(root, "repack", "-A", "-d", "-l", "-q")
+        elif 256 * in_one_of_256 > LOOSE:
+            git.run(root, "repack", "-d", "-l", "-q")
     except GitTrouble as trouble:  # the commit stands
         _log.warning("%s", trouble.detail)
 
@@ -343,6 +353,10 @@ def _clean(root: Path) -> None:
     """Take away what a killed process of ours left. We hold the lock: nobody uses it any more."""
     for left in (root / ".git").glob("muster-*.index*"):
         left.unlink(missing_ok=True)
+    for pack in git.unfinished_packs(root):  # of a user's git, perhaps: that is not at it for a day
+        with suppress(FileNotFoundError):
+            if time.time() - pack.stat().st_mtime > ABANDONED_AFTER:
+                pack.unlink()
 
 
 def _lock_file(root: Path) -> Path:

@@ -7,12 +7,13 @@
 # make faults ROUNDS=5 SEED=7  all that can fail does, while profiles are written; then workers die amid assignments
 # make storm RUNS=100 SEED=1  experiments through a proxy that gets everything wrong, with kill -9 (some minutes)
 # make simulation SEED=1 CHANGES=1000000  follow a million changes and recount everything (a quarter of an hour)
+# make screenshots  pictures of every page of the console, in docs/screenshots
 # make translations  bring the catalogues of the console up to date with its texts
 # make lock   resolve the pinned requirements anew          make wheel   build dist/*.whl
 
 .DEFAULT_GOAL := run
 .DELETE_ON_ERROR:
-.PHONY: run test check format differential fuzz faults storm simulation translations lock wheel clean
+.PHONY: run test check format differential fuzz faults storm simulation screenshots translations lock wheel clean
 
 bin := .venv/bin
 pip := $(bin)/python -m pip --disable-pip-version-check --quiet --quiet
@@ -47,6 +48,9 @@ storm: .venv/.installed-dev
 
 simulation: .venv/.installed-dev
 	@$(bin)/python -m benchmarks.simulation --seed $(or $(SEED),1) --changes $(or $(CHANGES),1000000)
+
+screenshots: .venv/.installed-dev
+	@$(bin)/pytest --quiet tests/console/screenshots.py
 
 # Texts that are new come out empty, and a test says which; write them into src/muster/console/locales/*/.
 translations: .venv/.installed-dev

@@ -1,89 +1,16 @@
-"""The console in a real browser: Debian's Chromium, driven by Playwright."""
+"""The console in a real browser."""
 
-import asyncio
-import shutil
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from urllib.parse import urlsplit
+from collections.abc import Callable
 
 import httpx
 import pytest
-import uvicorn
-from beanie import init_beanie
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Browser, Locator, Page, Response, expect
 
 from muster.api.auth import issue_signin_code
-from muster.app import create_app
-from muster.console import live
-from muster.embedded import ports
-from muster.resources import DOCUMENTS, Resources
-from tests.cohorts.conftest import watching
-from tests.console.test_pages import HOSTILE
-from tests.waiting import until
-
-PATIENCE = 20_000  # milliseconds
-
-expect.set_options(timeout=PATIENCE)
-
-
-@pytest.fixture
-async def address(clean: Resources) -> AsyncIterator[str]:
-    """Where the application serves, in this process, with a watcher beside it."""
-    port = ports.free_port()
-    app = create_app(clean.settings)
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None, timeout_graceful_shutdown=1))
-    serving = asyncio.create_task(server.serve())
-    await until(lambda: _started(server, serving))
-    async with watching():
-        yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    await serving
-    # The application bound the documents to its own client, which is closed by now.
-    await init_beanie(database=clean.database, document_models=list(DOCUMENTS), skip_indexes=True)
-
-
-async def _started(server: uvicorn.Server, serving: "asyncio.Task[None]") -> bool:
-    if serving.done():
-        serving.result()
-    return server.started
-
-
-@pytest.fixture
-async def api(address: str, token_for: Callable[[str], str]) -> AsyncIterator[httpx.AsyncClient]:
-    """The API as ada uses it beside the browser."""
-    headers = {"Authorization": f"Bearer {token_for('ada')}"}
-    async with httpx.AsyncClient(base_url=address, headers=headers) as opened:
-        yield opened
-
-
-@pytest.fixture(scope="session")
-async def chromium() -> AsyncIterator[Browser]:
-    """Debian's Chromium: `apt-get install chromium`. A browser that Playwright downloads would do as well."""
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=shutil.which("chromium") or "/usr/bin/chromium", args=["--no-sandbox"]
-        )
-        yield browser
-        await browser.close()
-
-
-@asynccontextmanager
-async def browsing(browser: Browser, address: str, *, scripts: bool = True) -> AsyncIterator[Page]:
-    """A page that may only talk to our host, and must not complain (as it does about what the CSP forbids)."""
-    context: BrowserContext = await browser.new_context(java_script_enabled=scripts)
-    page = await context.new_page()
-    asked: list[str] = []
-    complaints: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
-    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    try:
-        yield page
-    finally:
-        await context.close()
-    assert {urlsplit(each).netloc for each in asked} == {urlsplit(address).netloc}
-    assert not [each for each in asked if "/admin" in each], "a name was taken for markup"
-    assert not complaints
+from muster.console import live, views
+from tests.console.conftest import browsing
+from tests.console.worlds import HOSTILE, addresses, build
 
 
 async def test_membership_changes_on_screen_while_one_looks(
@@ -164,3 +91,136 @@ async def test_a_page_left_open_leaves_when_its_session_ends(
         await expect(page).to_have_url(f"{address}/signin")
     finally:
         await context.close()
+
+
+async def test_the_first_run(chromium: Browser, address: str, api: httpx.AsyncClient) -> None:
+    """An empty console says what to do first; what is done then appears by itself, down to the members."""
+    async with browsing(chromium, address) as page:
+        await page.goto(f"{address}/signin?code={await issue_signin_code('ada')}")
+        await expect(page.get_by_text("muster cohorts create")).to_be_visible()
+        await page.evaluate("window.stayed = true")
+        world = await build(api)
+        await expect(page.get_by_role("link", name="Hot leads")).to_be_visible()
+        assert await page.evaluate("window.stayed"), "the page was loaded anew"
+        await page.get_by_role("link", name="Hot leads").click()
+
+        await page.get_by_role("link", name="Edit", exact=True).click()
+        await page.get_by_label("Name").fill("Hottest leads")
+        await page.get_by_role("button", name="Save").click()
+        await expect(page.get_by_role("status")).to_contain_text("Saved.")
+        await expect(page.get_by_role("heading", name="Hottest leads")).to_be_visible()
+
+        await page.get_by_label("Why is somebody in here").fill("lead-03")
+        await page.get_by_role("button", name="Explain").click()
+        await expect(page.locator("#why")).to_contain_text("lead-03 is not a member.")
+        await expect(page.locator("#why .fails").first).to_be_visible()
+
+        await page.goto(f"{address}/cohorts/{world['static']}")
+        await expect(page.locator("#drift")).to_contain_text("no longer match")
+        rows = page.locator("#rows tr")
+        before = await rows.count()
+        await page.get_by_role("button", name="Remove").first.click()
+        await expect(rows).to_have_count(before - 1)
+        await page.get_by_role("button", name="Add by id").click()
+        await page.get_by_label("Ids of profiles").fill("lead-01")
+        await page.get_by_role("button", name="Add", exact=True).click()
+        await expect(page.get_by_role("status")).to_contain_text("1 member was added.")
+        await page.get_by_role("button", name="Delete …").click()
+        await page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+        await expect(page.get_by_role("status")).to_contain_text("is deleted.")
+
+
+async def test_lists_go_on_by_themselves(
+    chromium: Browser, address: str, api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each row once, as far as somebody scrolls; and what has grown stays when something changes."""
+    monkeypatch.setattr(views, "COHORTS_PER_PAGE", 10)
+    for number in range(35):
+        await api.post("/v1/cohorts", json={"name": f"Team {number:02}", "kind": "static"})
+    async with browsing(chromium, address) as page:
+        await page.goto(f"{address}/signin?code={await issue_signin_code('ada')}")
+        await page.goto(f"{address}/cohorts")
+        rows = page.locator("[data-row]")
+        while (shown := await rows.count()) < 35:
+            await page.mouse.wheel(0, 10_000)
+            await expect(rows).not_to_have_count(shown)
+        names = await page.locator("[data-row] a bdi").all_inner_texts()
+        assert names == [f"Team {number:02}" for number in range(35)]
+        await api.patch(f"/v1/cohorts/{await first_cohort(api)}", json={"name": "Renamed"})
+        await expect(page.locator("[data-row] a bdi").first).to_have_text("Renamed")
+        await expect(rows).to_have_count(35)
+        await page.get_by_label("Search cohorts").fill("team 07")
+        await expect(rows).to_have_count(1)
+
+
+async def first_cohort(api: httpx.AsyncClient) -> str:
+    return str((await api.get("/v1/cohorts?limit=1")).json()["items"][0]["id"])
+
+
+async def test_the_console_in_arabic(chromium: Browser, address: str, api: httpx.AsyncClient) -> None:
+    """Mirrored as a whole; rules stay left to right, and names keep to themselves."""
+    world = await build(api, hostile=True)
+    async with browsing(chromium, address, locale="ar") as page:
+        await page.goto(f"{address}/signin?code={await issue_signin_code('ada')}")
+        await expect(page.get_by_role("heading", name="الرئيسية")).to_be_visible()
+        brand, menu = page.locator(".brand"), page.locator(".menu")
+        assert await left(brand) > await left(menu), "the brand stands at the right"
+        await page.goto(f"{address}/cohorts/{world['dynamic']}")
+        await expect(page.locator("#standing")).to_contain_text("أعضاء")
+        await expect(page.get_by_role("heading", level=1)).to_have_text(HOSTILE)
+        assert await page.locator("pre.rule").evaluate("(rule) => getComputedStyle(rule).direction") == "ltr"
+        assert await page.locator("table").evaluate("(table) => getComputedStyle(table).direction") == "rtl"
+        await menu.locator("summary").click()
+        await page.get_by_role("button", name="Français").click()
+        await expect(page.locator("#standing")).to_contain_text("membres")
+        assert await left(brand) < await left(menu)
+        await page.keyboard.press("Tab")
+        await expect(page.locator(":focus")).to_have_text("Aller au contenu")
+
+
+async def left(part: Locator) -> float:
+    box = await part.bounding_box()
+    assert box is not None
+    return box["x"]
+
+
+async def test_no_page_has_a_barrier(chromium: Browser, address: str, api: httpx.AsyncClient) -> None:
+    """axe finds nothing serious, in light and in dark, narrow and in Arabic; and nothing is wider than the screen."""
+    world = await build(api)
+    narrow = {"width": 390, "height": 800}
+    for look in ({"color_scheme": "light"}, {"color_scheme": "dark", "locale": "ar", "viewport": narrow}):
+        async with browsing(chromium, address, **look) as page:
+            await page.goto(f"{address}/signin")
+            await look_for_barriers(page)
+            await page.goto(f"{address}/signin?code={await issue_signin_code('ada')}")
+            for path in addresses(world).values():
+                await page.goto(address + path)
+                await look_for_barriers(page)
+            await page.goto(f"{address}/cohorts/{world['static']}")
+            await page.locator("[commandfor=adding][command=show-modal]").click()
+            await look_for_barriers(page)
+
+
+async def look_for_barriers(page: Page) -> None:
+    found = (await Axe().run(page)).response["violations"]
+    serious = [
+        (each["id"], [node["html"] for node in each["nodes"]])
+        for each in found
+        if each["impact"] in {"serious", "critical"}
+    ]
+    assert not serious, page.url
+    too_wide = await page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
+    assert not too_wide, page.url
+
+
+async def test_the_first_visit_is_small(chromium: Browser, address: str, api: httpx.AsyncClient) -> None:
+    """500 kB at most go over the wire."""
+    await build(api)
+    async with browsing(chromium, address) as page:
+        answers: list[Response] = []
+        page.on("response", lambda answer: answers.append(answer))  # noqa: PLW0108  # Playwright wants a Python function
+        await page.goto(f"{address}/signin?code={await issue_signin_code('ada')}")
+        await expect(page.get_by_role("heading", name="Home")).to_be_visible()
+        sizes = [await answer.request.sizes() for answer in answers if answer.ok and "/live" not in answer.url]
+        assert len(sizes) >= 4
+        assert 50_000 < sum(size["responseBodySize"] + size["responseHeadersSize"] for size in sizes) < 500_000

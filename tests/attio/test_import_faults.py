@@ -88,6 +88,13 @@ async def test_a_revoked_key_ends_it_and_a_second_import_completes_what_the_firs
     assert failed.error is not None
     assert "401" in failed.error
     assert failed.progress.total is None  # nobody knew
+    assert failed.result is not None
+    assert failed.result | {"files": 0} == {
+        **dict.fromkeys(("updated", "unchanged", "failed", "files", "conflicts"), 0),
+        "imported": failed.progress.done,
+        "commit": None,
+        "cohort_id": None,
+    }
     stored = await world.stored()
     kept = {item["id"] for item in await pieces(failed.id)}
     assert 0 < len(kept) < RECORDS

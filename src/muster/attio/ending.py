@@ -12,7 +12,8 @@ from muster.attio.documents import AttioImport, ImportPiece
 from muster.attio.state import State
 from muster.cohorts import service as cohorts
 from muster.cohorts.documents import Cohort
-from muster.errors import NotFound
+from muster.cohorts.jobs import run_job
+from muster.errors import MusterError, NotFound
 from muster.jobs.documents import Job
 from muster.jobs.working import Claimed
 from muster.projects.repository import GitTrouble, Repository, commit, discard
@@ -30,18 +31,7 @@ async def end(claimed: Claimed, repository: Repository, state: State) -> dict[st
         await _commit(claimed, repository, state, erased)
     if claimed.job.arguments.get("save_as_cohort"):
         await _save_as_cohort(claimed, state)
-    counts = state.counts
-    result: dict[str, Any] = {
-        "imported": counts.imported,
-        "updated": counts.updated,
-        "unchanged": counts.unchanged,
-        "failed": counts.failed,
-        "files": counts.files,
-        "commit": state.commit,
-        "cohort_id": state.cohort_id,
-        "conflicts": counts.conflicts,
-    }
-    return result | ({"gone": counts.gone} if claimed.job.arguments.get("refresh") else {})
+    return state.as_result(refreshes=bool(claimed.job.arguments.get("refresh")))
 
 
 async def pieces_of(import_id: str) -> AsyncIterator[Sequence[str]]:
@@ -131,9 +121,16 @@ async def _save_as_cohort(claimed: Claimed, state: State) -> None:
             description=wanted.get("description") or "",
             beside=partial(_remember, claimed, state),
         )
-    with suppress(NotFound):  # somebody has deleted it since
-        while (await cohorts.cohort_of(job.owner, state.cohort_id)).run is not None:
+    await _fill(claimed, state, state.cohort_id)
+
+
+async def _fill(claimed: Claimed, state: State, cohort_id: str) -> None:
+    """See that the cohort has its members when the import ends. Its run may be that of a worker which died with us."""
+    with suppress(NotFound):  # somebody has deleted the cohort since
+        while (run := (await cohorts.cohort_of(claimed.job.owner, cohort_id)).run) is not None:
             await claimed.progress(state.counts.done, state.counts.done)
+            with suppress(MusterError):  # in other hands, or on record there: the cohort says so
+                await run_job(run)
             await asyncio.sleep(LOOK_EVERY)
 
 

@@ -102,7 +102,8 @@ class _Storing:
         await store(self._scene, filed, self._state, self._claimed)
         done = self._state.counts.done
         total = max(done, self._fetched) if self._flow.is_all_fetched else self._total
-        await self._claimed.progress(done, total if total is None else max(done, total))
+        result = self._state.as_result(refreshes=self._scene.refreshes)
+        await self._claimed.progress(done, total if total is None else max(done, total), result=result)
 
 
 class _Readings:

@@ -38,6 +38,21 @@ class State:
         """As a job's checkpoint holds it; the beginning without one."""
         return cls() if checkpoint is None else cls(**{**checkpoint, "counts": Counts(**checkpoint["counts"])})
 
+    def as_result(self, *, refreshes: bool) -> dict[str, Any]:
+        """As its job shows it: in the end, and what so far of one that is under way or broke off."""
+        counts = self.counts
+        result: dict[str, Any] = {
+            "imported": counts.imported,
+            "updated": counts.updated,
+            "unchanged": counts.unchanged,
+            "failed": counts.failed,
+            "files": counts.files,
+            "commit": self.commit,
+            "cohort_id": self.cohort_id,
+            "conflicts": counts.conflicts,
+        }
+        return result | ({"gone": counts.gone} if refreshes else {})
+
     def as_checkpoint(self) -> dict[str, Any]:
         """For the job's document."""
         return asdict(self)

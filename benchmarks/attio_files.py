@@ -42,7 +42,8 @@ async def main(records: int, one_by_one: int) -> None:
         nothing = await _timed_commit(repository, paths)
         peak = await _peak(Repository(folder / "PRJ-2"), drafts)
         first = await asyncio.to_thread(_one_by_one, folder / "first", drafts[:one_by_one])
-        at_once = await asyncio.to_thread(_index_add, folder / "second", drafts)
+        some = drafts[: 4 * one_by_one]
+        at_once = await asyncio.to_thread(_index_add, folder / "second", some)
     finally:
         shutil.rmtree(folder)
     ours, theirs = (written + committed) / records, first / one_by_one
@@ -50,7 +51,6 @@ async def main(records: int, one_by_one: int) -> None:
         "Muster: files": written,
         "Muster: one commit": committed,
         "Muster: both again, nothing changed": again + nothing,
-        "one commit by GitPython's `index.add`, files included": at_once,
     }
     lines = [
         f"## Attio records as files, {records:,} records",
@@ -63,7 +63,8 @@ async def main(records: int, one_by_one: int) -> None:
         "| what | seconds | records a second |",
         "|---|---:|---:|",
         *(f"| {name} | {seconds:.2f} | {records / seconds:,.0f} |" for name, seconds in rows.items()),
-        f"| one file and one commit per record, {one_by_one:,} of them | {first:.2f} | {one_by_one / first:,.0f} |",
+        f"| GitPython's `index.add`, one commit, the first {len(some):,} | {at_once:.2f} | {len(some) / at_once:,.0f} |",
+        f"| one file and one commit per record, the first {one_by_one:,} | {first:.2f} | {one_by_one / first:,.0f} |",
     ]
     print("\n".join(lines))
     keep("\n".join(lines))

@@ -141,6 +141,15 @@ async def test_a_lock_of_the_index_holds_nobody_up_and_is_not_taken_away(begun: 
     assert begun.status() == ""
 
 
+async def test_a_lock_of_the_index_that_one_of_us_left_when_killed_is_taken_away(begun: Scene) -> None:
+    folder = begun.root / ".git"
+    (folder / "muster-0badcafe.mark").touch()
+    os.link(folder / "muster-0badcafe.mark", folder / "index.lock")
+    assert await commit(begun.repository, [begun.write("a.json", "1")], "Import", JOB) is not None
+    assert list(folder.glob("*.lock")) == list(folder.glob("muster-*")) == []
+    assert begun.status() == ""
+
+
 async def test_an_index_that_cannot_be_read_does_not_stop_a_commit(begun: Scene) -> None:
     (begun.root / ".git" / "index").write_bytes(b"garbage")
     made = await commit(begun.repository, [begun.write("a.json", "1")], "Import", JOB)

@@ -121,6 +121,7 @@ class ExperimentRun(Document):
     arm_counts: dict[str, int] = Field(default_factory=dict)
     parts: list[Part] = Field(default_factory=list)
     tries: int = 0  # in a row that were not accepted, or not answered
+    unknown: int = 0  # answers in a row that knew nothing of what was accepted
     looks: int = 0  # at the other side since it accepted
     last_trouble: str | None = None
     failure: str | None = None  # what the other side said by a callback

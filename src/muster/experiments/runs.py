@@ -90,7 +90,9 @@ class Attempt:
                 await asyncio.sleep(pause)
         except Refusal:
             with suppress(Conflict):
-                await self._set({"tries": 0, "looks": 0})  # whoever tries it again begins with a clean slate
+                await self._set(
+                    {"tries": 0, "unknown": 0, "looks": 0}
+                )  # whoever tries it again begins with a clean slate
             raise
 
     async def _parts(self) -> list[Part]:
@@ -146,7 +148,7 @@ class Attempt:
                 await self._set({**named, "tries": 0, "phase": Phase.WAITING.value})
                 return [FIRST_PAUSE]
             case Pending(done, retry_after):
-                values: dict[str, Any] = {"tries": 0, "looks": self.run.looks + 1, "last_trouble": None}
+                values: dict[str, Any] = {"tries": 0, "unknown": 0, "looks": self.run.looks + 1, "last_trouble": None}
                 if done is not None:
                     values[f"parts.{part.number}.seen"] = min(done, part.count)
                 await self._set(values)
@@ -176,15 +178,15 @@ class Attempt:
 
     async def _after_unknown(self, unknown: Unknown, part: Part) -> float:
         """It may be a moment too early; else the work is lost, and another try hands the part over again."""
-        tries = self.run.tries + 1
-        await self._set({"tries": tries, "last_trouble": unknown.detail})
-        if tries >= MOST_UNKNOWN:
+        times = self.run.unknown + 1
+        await self._set({"unknown": times, "last_trouble": unknown.detail})
+        if times >= MOST_UNKNOWN:
             forgotten = dict.fromkeys(
                 f"parts.{part.number}.{name}" for name in ("call_id", "result_url", "accepted_at")
             )
             await self._set({**forgotten, "phase": Phase.SENDING.value})
             raise Refusal(f"{unknown.detail} Trying the job again hands the run over once more, under the same run id.")
-        return _pause(tries)
+        return _pause(times)
 
     def _check_time(self) -> None:
         since = self.claimed.job.created_at if self.run.frozen_at is None else self.run.frozen_at

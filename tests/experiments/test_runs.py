@@ -17,7 +17,7 @@ from muster.experiments.personas import Company
 from muster.jobs import service as jobs
 from muster.jobs.documents import Job
 from muster.projects.repository import repository_of
-from tests.experiments.conftest import Lab, names
+from tests.experiments.conftest import Lab, names, pages
 
 
 async def test_a_run_from_beginning_to_end(lab: Lab) -> None:
@@ -92,6 +92,11 @@ async def test_the_same_members_and_seed_give_the_same_hash(lab: Lab) -> None:
     config = {"personas": {"seed": "s", "sample": 20, "holdout": 0.2}}
     experiment = await lab.experiment(cohort_id=cohort, config=config)
     first, second = await lab.ran(experiment), await lab.ran(experiment)
+    somebody = (await lab.results(first))[0]
+    both = await pages(lab.http, f"/v1/profiles/{somebody['pii_id']}/results", limit=1)
+    assert {each["run_id"] for each in both} == {first["run_id"], second["run_id"]}
+    assert [each["result"] for each in both] == [somebody["result"]] * 2
+    assert (await lab.http.get("/v1/profiles/nobody/results")).status_code == 404
     assert first["snapshot_hash"] == second["snapshot_hash"]
     assert first["run_id"] != second["run_id"]
     await lab.http.patch("/v1/leads/P0001", json={"score": 77})

@@ -19,6 +19,7 @@ from muster.experiments.allocation import Ratio, check_ratio
 from muster.experiments.documents import HELD_OUT, ExperimentRun, Part, Persona, ids_between
 from muster.experiments.wire import Refusal
 from muster.records.cells import guarded, write_moment
+from muster.records.service import profile
 
 PER_WRITE = 1_000
 LARGEST_RESULT = 1_000_000  # bytes of one persona's
@@ -95,6 +96,19 @@ async def page(
         query["arm"] = arm
     rows = await _personas().find(query, _SHOWN).sort("_id", 1).limit(limit + 1).to_list(None)
     return page_of(rows, limit, lambda row: (row["number"],))
+
+
+async def of_profile(
+    project_id: str, pii_id: str, limit: int, cursor: str | None
+) -> tuple[list[dict[str, Any]], str | None]:
+    """A page of what came of a profile, in all runs that took it. Raises NotFound for an unknown profile."""
+    found = await profile(project_id, pii_id)
+    query: dict[str, Any] = {"profile": found.id, "result": {"$exists": True}}
+    if cursor is not None:
+        query["_id"] = {"$gt": decode_cursor(cursor, str)[0]}
+    shown = {**_SHOWN, "_id": 1, "experiment": 1, "run": 1}
+    rows = await _personas().find(query, shown).sort("_id", 1).limit(limit + 1).to_list(None)
+    return page_of(rows, limit, lambda row: (row["_id"],))
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from muster.api.auth import PUBLIC, PUBLIC_SECURITY
 from muster.api.paging import DEFAULT_LIMIT, Cursor, Limit, Page
 from muster.experiments import results, run_service
 from muster.experiments.results import FileFormat
-from muster.experiments.schemas import CallbackOut, ResultOut, RunOut, RunStartedOut, SummaryOut
+from muster.experiments.schemas import CallbackOut, ProfileResultOut, ResultOut, RunOut, RunStartedOut, SummaryOut
 from muster.settings import Settings
 
 AnyRequest = Request[Any, Any, Any]
@@ -72,6 +72,15 @@ async def list_results(
     return Page(items=[ResultOut.of(row) for row in rows], next_cursor=following)
 
 
+@get("/v1/profiles/{pii_id:str}/results", summary="List the results of a profile", tags=["experiments"])
+async def list_profile_results(
+    project: NamedDependency[str], pii_id: FromPath[str], limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
+) -> Page[ProfileResultOut]:
+    """What came of somebody in every run that took them."""
+    rows, following = await results.of_profile(project, pii_id, limit, cursor)
+    return Page(items=[ProfileResultOut.of(row) for row in rows], next_cursor=following)
+
+
 @get("/v1/experiments/{experiment_id:str}/runs/{run_id:str}/summary", summary="Sum up results", tags=["experiments"])
 async def summarise(owner: NamedDependency[str], experiment_id: FromPath[str], run_id: FromPath[str]) -> SummaryOut:
     """How many in which state, every number that results carry with mean and spread, by arm; and whether the arms came
@@ -119,6 +128,7 @@ ROUTES: list[HTTPRouteHandler] = [
     list_runs,
     show_run,
     list_results,
+    list_profile_results,
     summarise,
     export_results,
     take_callback,

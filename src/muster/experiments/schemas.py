@@ -224,6 +224,29 @@ class ResultOut(BaseModel):
         )
 
 
+class ProfileResultOut(BaseModel):
+    """What came of a profile in one run."""
+
+    experiment_id: str
+    run_id: str
+    arm: str | None
+    state: str
+    result: Any
+    result_at: datetime
+
+    @classmethod
+    def of(cls, stored: Mapping[str, Any]) -> Self:
+        """The wire form of a persona with its result."""
+        return cls(
+            experiment_id=stored["experiment"],
+            run_id=stored["run"],
+            arm=stored.get("arm"),
+            state=stored["state"],
+            result=json.loads(stored["result"]),
+            result_at=stored["result_at"],
+        )
+
+
 class MeasureOut(BaseModel):
     """A number that results carry. `deviation` is the sample's standard deviation; null of fewer than two."""
 

@@ -63,7 +63,7 @@ async def main(records: int, one_by_one: int) -> None:
         "| what | seconds | records a second |",
         "|---|---:|---:|",
         *(f"| {name} | {seconds:.2f} | {records / seconds:,.0f} |" for name, seconds in rows.items()),
-        f"| GitPython's `index.add`, one commit, the first {len(some):,} | {at_once:.2f} | {len(some) / at_once:,.0f} |",
+        f"| GitPython's `index.add`, one commit, first {len(some):,} | {at_once:.2f} | {len(some) / at_once:,.0f} |",
         f"| one file and one commit per record, the first {one_by_one:,} | {first:.2f} | {one_by_one / first:,.0f} |",
     ]
     print("\n".join(lines))

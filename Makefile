@@ -7,7 +7,7 @@
 # make faults ROUNDS=5 SEED=7  all that can fail does, while profiles are written; then workers die amid assignments
 # make storm RUNS=100 SEED=1  experiments through a proxy that gets everything wrong, with kill -9 (some minutes)
 # make simulation SEED=1 CHANGES=1000000  follow a million changes and recount everything (a quarter of an hour)
-# make screenshots  pictures of every page of the console, in docs/screenshots
+# make screenshots  pictures of every page of the console, in screenshots/
 # make translations  bring the catalogues of the console up to date with its texts
 # make lock   resolve the pinned requirements anew          make wheel   build dist/*.whl
 

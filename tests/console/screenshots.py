@@ -1,4 +1,4 @@
-"""Pictures of every page: light, dark, narrow, Arabic. `make screenshots` puts them into docs/screenshots.
+"""Pictures of every page: light, dark, narrow, Arabic. `make screenshots` puts them into screenshots/.
 
 A pytest file that is run only when it is named: it needs the same servers and the same browser as the tests.
 """
@@ -13,7 +13,7 @@ from muster.api.auth import issue_signin_code
 from tests.console.worlds import addresses, build
 from tests.waiting import until
 
-FOLDER = Path(os.environ.get("MUSTER_SCREENSHOTS", "docs/screenshots"))
+FOLDER = Path(os.environ.get("MUSTER_SCREENSHOTS", "screenshots"))
 WIDE, NARROW = {"width": 1200, "height": 760}, {"width": 390, "height": 780}
 
 LOOKS = {

@@ -68,6 +68,7 @@ async def test_name_and_description_are_edited_in_place(ada: httpx.AsyncClient, 
     stale = await ada.post(f"{here}/edit", data={**values, "name": "Mine"})
     assert stale.status_code == 412
     assert "Somebody else changed this meanwhile" in stale.text
+    assert 'value="Mine"' in stale.text, "what was typed is not lost"
     for wrong in ({"name": ""}, {"name": "x" * 500}, {"rev": "soon"}, {"rev": ""}):
         answer = await ada.post(f"{here}/edit", data={**values, "rev": "2", **wrong})
         assert answer.status_code == 422, wrong

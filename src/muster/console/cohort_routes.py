@@ -1,11 +1,13 @@
 """The pages of cohorts: their list, one of them, and what can be done with it."""
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 from litestar.response import Stream
+from litestar.status_codes import HTTP_412_PRECONDITION_FAILED
 
 from muster.api.paging import Cursor
 from muster.cohorts import service
@@ -25,6 +27,16 @@ Search = Annotated[str | None, QueryParameter(max_length=200)]
 Seen = Annotated[str | None, QueryParameter(max_length=64)]
 Rows = Annotated[int | None, QueryParameter(ge=1, le=views.MOST_ROWS)]
 Only = Annotated[str | None, QueryParameter(max_length=20)]
+
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """What somebody has typed over name and description, and what is wrong with it."""
+
+    name: str
+    description: str
+    problem: str | None = None
+    is_stale: bool = False  # somebody else changed the cohort meanwhile
 
 
 @get("/cohorts")
@@ -97,20 +109,33 @@ async def cohort(
 ) -> Response[Any]:
     """One cohort with its members; with its name and description in a form where somebody edits them."""
     outline = await cohort_views.outline(room.owner, cohort_id, cursor=cursor)
-    version = live.version_of(outline)
-    if seen == version:
+    if seen == live.version_of(outline):
         return pages.nothing_new()
+    typed = Typed(outline.cohort.name, outline.cohort.description) if request.url.path.endswith("/edit") else None
+    return await _page(room, outline, cursor=cursor, rows=rows, typed=typed)
+
+
+async def _page(
+    room: Room,
+    outline: cohort_views.Outline,
+    *,
+    cursor: str | None = None,
+    rows: int | None = None,
+    typed: Typed | None = None,
+    status_code: int = 200,
+) -> Page:
     shown = await cohort_views.detail(room.owner, outline, cursor=cursor, rows=rows)
     return Page(
         "cohort.html",
+        status_code=status_code,
         room=room,
         section="cohorts",
         crumbs=[(_("Cohorts"), "/cohorts"), (outline.cohort.id, "")],
         shown=shown,
-        version=version,
+        version=live.version_of(outline),
         cursor=cursor,
         zone=shown.zone,
-        editing=request.url.path.endswith("/edit"),
+        typed=typed,
     )
 
 
@@ -132,10 +157,15 @@ async def follow_cohort(
 
 @post("/cohorts/{cohort_id:str}/edit")
 async def edit(request: AnyRequest, room: NamedDependency[Room], cohort_id: FromPath[str]) -> Response[Any]:
-    """Save name and description, if nobody changed the cohort since the form was shown."""
+    """Save name and description, if nobody changed the cohort since the form was shown; else show it again."""
     name, description = await forms.text(request, "name"), await forms.text(request, "description")
-    body = forms.checked(CohortPatch, {"name": name, "description": description})
-    await service.patch(room.owner, cohort_id, body, expected_revs=await forms.revision(request))
+    try:
+        body = forms.checked(CohortPatch, {"name": name, "description": description})
+        await service.patch(room.owner, cohort_id, body, expected_revs=await forms.revision(request))
+    except MusterError as error:
+        outline = await cohort_views.outline(room.owner, cohort_id, cursor=None)
+        typed = Typed(name, description, error.detail, is_stale=error.status == HTTP_412_PRECONDITION_FAILED)
+        return await _page(room, outline, typed=typed, status_code=error.status)
     return forms.go(request, f"/cohorts/{cohort_id}", Notice(_("Saved.")))
 
 

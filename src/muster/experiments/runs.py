@@ -36,7 +36,7 @@ PERSONAS_AT_ONCE = 1_000
 WATCHED_FOR = 15.0  # seconds for which a worker waits for results itself; then the job rests
 BETWEEN_LOOKS_AT_THE_JOB = 2.0  # seconds
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds between two looks at the other side
-MOST_TRIES = 10  # in a row that were not accepted; with the pauses between them some minutes
+MOST_TRIES = 20  # in a row that were not accepted; with the pauses between them about six minutes
 MOST_UNKNOWN = 3  # times in a row that the other side may not know of what it accepted
 
 

@@ -7,6 +7,7 @@ usage: python -m benchmarks.assignment [LEADS] [LEADS_ONE_BY_ONE] [REQUESTS] [--
 """
 
 import asyncio
+import os
 import resource
 import sys
 import time
@@ -51,13 +52,13 @@ class Watch:
     reports: int = 0
     largest_memory: float = 0.0  # MB
     _last: float = field(default_factory=time.perf_counter)
-    _done: int = -1
+    _rev: int = 0
 
     def see(self, job: Job) -> None:
         """One look."""
-        if job.progress.done != self._done:
+        if job.rev != self._rev:
             self.longest_gap = max(self.longest_gap, time.perf_counter() - self._last)
-            self._last, self._done = time.perf_counter(), job.progress.done
+            self._last, self._rev = time.perf_counter(), job.rev
             self.reports += 1
 
 
@@ -112,6 +113,7 @@ async def main(leads: int, one_by_one: int, requests: int, *, kept: bool) -> Non
             "## Assignment",
             "",
             f"`python -m benchmarks.assignment {leads} {one_by_one} {requests}`: {machine()}.",
+            f"{os.getloadavg()[1]:.0f} processes wanted its cores in the last five minutes.",
             "",
             *lines,
             "",

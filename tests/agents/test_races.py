@@ -142,13 +142,13 @@ async def test_a_job_is_cancelled_between_two_leads(desk: Desk, monkeypatch: pyt
 
 def test_progress_is_reported_at_least_every_half_second() -> None:
     """By smaller transactions where they are slow, down to ten leads."""
-    size, sizes = 500, []
+    size, sizes = 250, []
     for _ in range(8):
         size = next_size(size, seconds=size * 0.01)
         sizes.append(size)
     assert sizes[-1] * 0.01 < 0.5
     assert next_size(10, 9.0) == 10
-    assert next_size(500, 0.01) == 500
+    assert next_size(200, 0.01) == 250
 
 
 async def test_a_million_is_sorted_in_files(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

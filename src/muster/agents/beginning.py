@@ -29,11 +29,12 @@ async def freeze(claimed: Claimed, asked: Asked, project: Project, session: Asyn
     await rolls.drop(*(_roll_id(job.id, fence) for fence in range(1, claimed.fence)))
     reported = time.monotonic()
 
-    async def report(_seen: int) -> None:
+    async def report(seen: int) -> None:
+        """Of how many members it is known by now that there are."""
         nonlocal reported
         if time.monotonic() - reported > REPORT_EVERY:
             reported = time.monotonic()
-            await claimed.progress(0)
+            await claimed.progress(0, seen)
 
     with Spool() as leads, Spool() as others:
         members = Members(leads, others)
@@ -42,7 +43,7 @@ async def freeze(claimed: Claimed, asked: Asked, project: Project, session: Asyn
         writer = RollWriter(project.id, id=_roll_id(job.id, claimed.fence))
         async for batch in members.in_order():
             await writer.add([lead.pii_id for lead in batch])
-            await report(0)
+            await report(leads.count + others.count)
         async for pii_ids in others.batches():
             await writer.add(pii_ids)
         roll = await writer.close()

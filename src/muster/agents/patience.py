@@ -10,7 +10,7 @@ from pymongo.errors import BulkWriteError, DocumentTooLarge, PyMongoError
 
 from muster.transactions import commit
 
-FIRST_SIZE, SMALLEST, LARGEST = 50, 10, 500  # leads of a transaction
+FIRST_SIZE, SMALLEST, LARGEST = 50, 10, 250  # leads of a transaction
 QUICK, SLOW = 0.1, 0.25  # seconds that one may take before the next is larger, or smaller: progress every half second
 PATIENCE = 5.0  # seconds in which a single lead is tried again that others keep writing
 FIRST_PAUSE, LONGEST_PAUSE = 0.005, 0.2  # seconds between two tries

@@ -12,7 +12,7 @@ from muster.jobs.service import Busy
 from muster.resources import open_resources
 from muster.settings import load_settings
 
-LEASE = timedelta(seconds=2)
+LEASE = timedelta(seconds=1)
 
 
 async def main(job_id: str) -> None:

@@ -7,6 +7,7 @@ value: files, metadata, profile parts, members, counts, commits. The first impor
 import asyncio
 import hashlib
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -37,7 +38,9 @@ from tests.waiting import until
 
 OWNER = "importer"
 WORKER = Path(__file__).parents[1] / "attio" / "importing_process.py"
-MOST_KILLS = 3  # of one import: four deaths in a row without progress mean quarantine
+_log = logging.getLogger(__name__)
+
+MOST_KILLS = 2  # of one import: three deaths in a row without progress mean quarantine
 
 EndState = Mapping[str, Any]
 
@@ -48,6 +51,8 @@ class Kills:
 
     records: int
     seconds: float = 0.0  # that an import takes which nobody kills
+    imports: int = 0
+    killed: int = 0  # of these, at least once amid their work
     at: list[int] = field(default_factory=list)  # records stored at the moment of each kill
     phases: Counter[str] = field(default_factory=Counter)
     different: list[str] = field(default_factory=list)
@@ -62,26 +67,38 @@ async def sandboxed(resources: Resources, folder: Path, records: int) -> AsyncIt
 
 
 async def suffer_kills(settings: Settings, records: int, times: int, random: Random) -> Kills:
-    """Import as often, each time killed at least once; every end state is compared with that of an import let alone."""
+    """Import until so many were killed amid their work; every end state is compared with that of one let alone."""
     kills = Kills(records)
     log = settings.data_path / "importing.log"
     job = await _import(settings, log)
     expected = await end_state(settings, job)
-    assert job.started_at is not None
-    assert job.finished_at is not None
-    kills.seconds = (job.finished_at - job.started_at).total_seconds()
+    kills.seconds = _seconds(job)
     assert expected["files"] == expected["rows"] == expected["parts"] == expected["members"] == records, expected
-    for number in range(times):
+    while kills.killed < times:
         job = await _begin(settings)
-        for _ in range(random.choice((1, 1, 2, MOST_KILLS))):
-            if await _killed(settings, job, log, random.uniform(0, kills.seconds), kills):
+        deaths = 0
+        for _ in range(random.randint(1, MOST_KILLS)):
+            if not await _killed(settings, job, log, random.uniform(0, kills.seconds), kills):
                 break
+            deaths += 1
         await _work(settings, job, log)
-        found = await end_state(settings, await _ended(job))
+        ended = await _ended(job)
+        found = await end_state(settings, ended)
+        if not deaths:  # it was quicker than the first one: kill the next ones sooner
+            kills.seconds = min(kills.seconds, _seconds(ended))
+        kills.killed += deaths > 0
+        kills.imports += 1
         if found != expected:
             differing = {name: (value, found[name]) for name, value in expected.items() if found[name] != value}
-            kills.different.append(f"import {number} ({job.id}): {differing}")
+            kills.different.append(f"import {kills.imports} ({job.id}): {differing}")
+        _log.info("%d of %d imports killed, %d differ: %s", kills.killed, times, len(kills.different), kills.phases)
     return kills
+
+
+def _seconds(job: Job) -> float:
+    assert job.started_at is not None
+    assert job.finished_at is not None
+    return (job.finished_at - job.started_at).total_seconds()
 
 
 async def _import(settings: Settings, log: Path) -> Job:
@@ -105,7 +122,7 @@ def _start(settings: Settings, job: Job, log: Path) -> subprocess.Popen[bytes]:
 
 
 async def _killed(settings: Settings, job: Job, log: Path, after: float, kills: Kills) -> bool:
-    """Let a worker begin, and kill it so many seconds later; whether it had ended before."""
+    """Let a worker begin, and kill it so many seconds later; whether it was still at work."""
     process = _start(settings, job, log)
     attempts = (await _job(job)).attempts
 
@@ -113,9 +130,12 @@ async def _killed(settings: Settings, job: Job, log: Path, after: float, kills: 
         return (await _job(job)).attempts > attempts or process.poll() is not None
 
     await until(has_begun)
-    await asyncio.sleep(after)  # the fault itself
-    os.kill(process.pid, signal.SIGKILL)
-    await asyncio.to_thread(process.wait)
+    await asyncio.wait({waiting := asyncio.ensure_future(asyncio.to_thread(process.wait))}, timeout=after)
+    if process.poll() is not None:
+        await waiting
+        return False
+    os.kill(process.pid, signal.SIGKILL)  # the fault itself
+    await waiting
     now = await _job(job)
     kills.at.append(now.progress.done)
     checkpoint = now.checkpoint or {}
@@ -129,7 +149,7 @@ async def _killed(settings: Settings, job: Job, log: Path, after: float, kills: 
     ):
         phase = name if sign else phase
     kills.phases[phase] += 1
-    return now.state in FINISHED
+    return now.state not in FINISHED
 
 
 async def _work(settings: Settings, job: Job, log: Path) -> None:

@@ -1,6 +1,7 @@
 """The rule editor in a real browser: as text, as conditions, with the keyboard alone, and in Arabic."""
 
 import json
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -137,6 +138,18 @@ async def test_completion_offers_fields_and_values(editor: Page) -> None:
     await expect(count(page)).to_have_text("1 profile matches.")
     await page.keyboard.type(" and lead.name.starts")
     await expect(offered.first).to_contain_text("starts_with")
+
+
+async def test_errors_are_underlined_where_they_are_also_behind_a_smiley(editor: Page) -> None:
+    """The server counts characters, the browser counts some of them twice."""
+    page = editor
+    await write(page, "'😀😀' == lead.name or\n  lead.scroe > 5 # 😀")
+    await expect(page.locator(".cm-lintRange-error")).to_have_text("lead.scroe")
+    await page.get_by_role("button", name="Show the place").click()
+    assert await page.evaluate("getSelection().toString()") == "lead.scroe"
+    await page.get_by_role("button", name="Put lead.score there").click()
+    await expect(count(page)).to_have_text("4 profiles match.")
+    assert await written(page) == "'😀😀' == lead.name or\n  lead.score > 5 # 😀"
 
 
 async def test_what_can_never_hold_is_a_warning(editor: Page) -> None:
@@ -277,6 +290,55 @@ async def test_random_rules_pass_through_the_conditions_unharmed(editor: Page) -
         one, other = compile_rule(rule), compile_rule(again)
         assert [one(each, NOW) for each in profiles] == [other(each, NOW) for each in profiles], rule.text
     assert folded < len(rules) / 2
+
+
+LEAVES: list[dict[str, Any]] = [
+    {"field": "lead.score", "operator": "between", "value": [1, 5]},
+    {"field": "lead.created_at", "operator": "between", "value": ["2026-01-01T00:00:00Z", "2026-03-01T12:30:00Z"]},
+    {"field": "lead.created_at", "operator": "withinLast", "value": {"amount": 30, "unit": "days"}},
+    {"field": "lead.last_activity_at", "operator": "moreThanAgo", "value": {"amount": 36, "unit": "hours"}},
+    {"field": "lead.name", "operator": "isEmpty"},
+    {"field": "lead.tags", "operator": "isEmpty"},
+    {"field": "lead.name", "operator": "isNotEmpty"},
+    {"field": "lead.status", "operator": "notIn", "value": ["a", "b"]},
+    {"field": "lead.tags", "operator": "doesNotContain", "value": "a"},
+    {
+        "field": "lead.created_at",
+        "operator": "lessThanInclusive",
+        "value": {"anchor": "today", "offset": -2, "unit": "days"},
+    },
+    {"field": "lead.score", "operator": "greaterThan", "value": {"field": "customer.lifetime_value"}},
+]
+
+
+async def test_random_conditions_are_found_again_in_their_text(editor: Page) -> None:
+    """Conditions → text → conditions: each operator is the one that it was, however deep."""
+    built = [*LEAVES, *(_tree(generation.Seeded(seed)) for seed in range(TREES))]
+    rules = [read_rule(tree, REGISTRY) for tree in built]
+    reread = [json.loads(json.dumps(read_rule(rule.text, REGISTRY).tree)) for rule in rules]
+    back = await editor.evaluate("trees => trees.map((tree) => muster.tree.close(muster.tree.open(tree)))", reread)
+    assert back[: len(LEAVES)] == LEAVES
+    profiles = seeded_profiles(40)
+    for tree, rule, came in zip(built, rules, back, strict=True):
+        one, other = compile_rule(rule), compile_rule(read_rule(came, REGISTRY))
+        assert [one(each, NOW) for each in profiles] == [other(each, NOW) for each in profiles], rule.text
+        assert _count(came) == _count(tree), rule.text
+
+
+def _tree(choices: generation.Seeded, depth: int = 3) -> dict[str, Any]:
+    kind = choices.choice(["all", "any", "not", "leaf"]) if depth else "leaf"
+    if kind == "leaf":
+        return choices.choice(LEAVES)
+    if kind == "not":
+        inner = _tree(choices, depth - 1)
+        return {**inner, "operator": "isNotEmpty"} if inner.get("operator") == "isEmpty" else {"not": inner}
+    return {kind: [_tree(choices, depth - 1) for _ in range(choices.integer(2, 4))]}
+
+
+def _count(tree: dict[str, Any]) -> Counter[str]:
+    """How often each operator stands in a tree."""
+    text = json.dumps(tree)
+    return Counter({each["operator"]: text.count(f'"{each["operator"]}"') for each in LEAVES})
 
 
 def _read(seed: int) -> Rule | Any:

@@ -33,7 +33,11 @@
   function read(tree) {
     const kind = [...GROUPS, "expression"].find((each) => tree && typeof tree === "object" && each in tree);
     if (kind === "expression") return node(kind, { text: tree.expression });
-    if (kind === "not") return node(kind, { children: [read(tree.not)] });
+    if (kind === "not") {
+      const inner = read(tree.not);
+      const isFolded = inner.leaf?.operator === "isEmpty" && !tree.not.operator;
+      return isFolded ? leaf({ field: inner.leaf.field, operator: "isNotEmpty" }) : node(kind, { children: [inner] });
+    }
     if (!kind) return ago(node("leaf", { leaf: structuredClone(tree) }));
     return folded(node(kind, { children: tree[kind].map(read) }));
   }
@@ -48,25 +52,33 @@
     return leaf({ field, operator: "moreThanAgo", value: { amount: -value.offset, unit: value.unit } });
   }
 
-  // The text of `between`, `withinLast` and `isEmpty` is read as two conditions; here they are one again.
+  // The text of `between`, `withinLast` and `isEmpty` is read as two conditions, one after the other; here they are one
+  // again.
   function folded(group) {
-    if (group.children.length !== 2) return group;
-    const [first, second] = group.children;
-    const [a, b] = [first.leaf, second.leaf];
-    if (group.kind === "all" && a && b && a.field === b.field) {
-      if (a.operator === "greaterThanInclusive" && b.operator === "lessThanInclusive") {
-        const [low, high] = [a.value, b.value];
-        if (isPast(low) && high?.anchor === "now" && high.offset === 0) {
-          return leaf({ field: a.field, operator: "withinLast", value: { amount: -low.offset, unit: low.unit } });
-        }
-        if (isPlain(low) && isPlain(high)) return leaf({ field: a.field, operator: "between", value: [low, high] });
-      }
+    const children = [];
+    for (const child of group.children) {
+      const one = children.length ? together(group.kind, children.at(-1), child) : null;
+      if (one) children[children.length - 1] = one;
+      else children.push(child);
     }
-    const isNull = a?.operator === "equal" && a.value === null;
-    if (group.kind === "any" && isNull && second.kind === "expression" && second.text === `${a.field}.is_empty`) {
-      return leaf({ field: a.field, operator: "isEmpty" });
-    }
+    if (children.length === 1 && group.children.length === 2) return children[0];
+    group.children = children;
     return group;
+  }
+
+  function together(kind, first, second) {
+    const [a, b] = [first.leaf, second.leaf];
+    if (!a || (b && a.field !== b.field)) return null;
+    if (kind === "all" && b && a.operator === "greaterThanInclusive" && b.operator === "lessThanInclusive") {
+      const [low, high] = [a.value, b.value];
+      if (isPast(low) && high?.anchor === "now" && high.offset === 0) {
+        return leaf({ field: a.field, operator: "withinLast", value: { amount: -low.offset, unit: low.unit } });
+      }
+      return isPlain(low) && isPlain(high) ? leaf({ field: a.field, operator: "between", value: [low, high] }) : null;
+    }
+    const isNull = a.operator === "equal" && a.value === null;
+    const isNone = b ? b.operator === "equal" && b.value === "" : second.text === `${a.field}.is_empty`;
+    return kind === "any" && isNull && isNone ? leaf({ field: a.field, operator: "isEmpty" }) : null;
   }
 
   const leaf = (content) => node("leaf", { leaf: content });

@@ -60,6 +60,7 @@
       vocabulary = await answer.json();
       vocabulary.types = Object.fromEntries(vocabulary.fields.map(({ name, type }) => [name, type]));
       remembered.clear();
+      text.refresh();
     }
 
     const text = muster.ruleText({

@@ -4,7 +4,7 @@
 (() => {
   const muster = (window.muster ??= {});
   const {
-    EditorState, EditorView, keymap, placeholder, history, historyKeymap, defaultKeymap, StreamLanguage,
+    Compartment, EditorState, EditorView, keymap, placeholder, history, historyKeymap, defaultKeymap, StreamLanguage,
     syntaxHighlighting, bracketMatching, classHighlighter, autocompletion, completionKeymap, startCompletion,
     closeBrackets, closeBracketsKeymap, setDiagnostics, nextDiagnostic, tooltips,
   } = window.CodeMirror;
@@ -127,12 +127,13 @@
   // `place`: the element to fill. `known()`: fields, functions and cohorts. `values(field, begun)`: a promise of texts.
   muster.ruleText = ({ place, text, label, describedBy, hint, known, values, texts, onChange }) => {
     let isQuiet = false;
+    const words = new Compartment();
     const view = new EditorView({
       parent: place,
       state: EditorState.create({
         doc: text,
         extensions: [
-          history(), bracketMatching(), closeBrackets(), language(known), syntaxHighlighting(classHighlighter),
+          history(), bracketMatching(), closeBrackets(), words.of(language(known)), syntaxHighlighting(classHighlighter),
           autocompletion({ override: [completion(known, values)], icons: false, activateOnTypingDelay: 60 }),
           keymap.of([
             ...closeBracketsKeymap, ...defaultKeymap, ...historyKeymap, ...completionKeymap,
@@ -190,6 +191,8 @@
         view.dispatch({ selection: { anchor: from, head: to }, scrollIntoView: true });
         view.focus();
       },
+      // The known names are others now.
+      refresh: () => view.dispatch({ effects: words.reconfigure(language(known)) }),
       focus: () => view.focus(),
     };
   };

@@ -409,6 +409,26 @@ async def test_in_arabic_and_in_the_dark(chromium: Browser, address: str, api: h
         assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+async def test_a_session_that_ends_takes_nothing_along(chromium: Browser, address: str, api: httpx.AsyncClient) -> None:
+    """Who has to sign in again does so elsewhere; what was written stays, and goes on being looked at."""
+    await api.put("/v1/leads/P1", json={"score": 80})
+    context = await chromium.new_context()
+    try:
+        page = await context.new_page()
+        await page.goto(f"{address}/signin?code={await issue_signin_code('ada')}")
+        await page.goto(f"{address}/cohorts/new")
+        await ready(page)
+        kept = await context.cookies()
+        await context.clear_cookies()
+        await write(page, "lead.score > 50")
+        await expect(count(page)).to_contain_text("Your session has ended.")
+        await context.add_cookies(kept)  # type: ignore[arg-type]  # Playwright takes what it gave
+        await page.keyboard.type(" and true")
+        await expect(count(page)).to_have_text("1 profile matches.")
+    finally:
+        await context.close()
+
+
 async def test_without_scripts_a_text_field_does_it(chromium: Browser, address: str, api: httpx.AsyncClient) -> None:
     await api.put("/v1/leads/P1", json={"score": 80})
     context = await chromium.new_context(java_script_enabled=False)

@@ -20,6 +20,7 @@ def _frame() -> dict[str, object]:
         "incomplete": _("A condition is not complete yet."),
         "wrong": _("The rule is not right yet."),
         "unreachable": _("Muster does not answer. Try again in a moment."),
+        "signedOut": _("Your session has ended. Sign in again in another tab; what you wrote stays here."),
         "error": _("Error:"),
         "warning": _("Careful:"),
         "replaceBy": _("Put %s there"),

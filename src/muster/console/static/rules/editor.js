@@ -10,7 +10,7 @@
 
   // What is not waited for any more needs no word; what nobody answered does; everything else is our own mistake.
   function excused(error, say) {
-    if (error instanceof Unanswered) say();
+    if (error instanceof Unanswered) say(error.message);
     else if (error.name !== "AbortError") throw error;
   }
 
@@ -38,10 +38,10 @@
       try {
         answer = await fetch(address, { method: body ? "POST" : "GET", body, signal, headers: { "HX-Request": "true" } });
       } catch (error) {
-        throw error.name === "AbortError" ? error : new Unanswered(error.message);
+        throw error.name === "AbortError" ? error : new Unanswered(texts.unreachable);
       }
-      if (answer.headers.get("HX-Redirect")) location.assign(answer.headers.get("HX-Redirect"));
-      if (!answer.ok) throw new Unanswered(String(answer.status));
+      // Leaving for the sign-in page would lose what was written.
+      if (!answer.ok) throw new Unanswered(answer.status === 401 ? texts.signedOut : texts.unreachable);
       return answer;
     }
 
@@ -132,7 +132,7 @@
         count.textContent = said;
         announce(said);
       } catch (error) {
-        excused(error, () => mine === asked && nothing(texts.unreachable));
+        excused(error, (said) => mine === asked && nothing(said));
       }
     }
 
@@ -160,7 +160,7 @@
         const moved = await (wanted === "visual" ? toTree(signal) : toText(signal));
         if (mine !== asked || !moved) return;
       } catch (error) {
-        return excused(error, () => nothing(texts.unreachable));
+        return excused(error, nothing);
       }
       show(wanted);
       announce(wanted === "visual" ? texts.nowVisual : texts.nowText);
@@ -232,7 +232,7 @@
     });
 
     async function begin() {
-      await learn().catch((error) => excused(error, () => nothing(texts.unreachable)));
+      await learn().catch((error) => excused(error, nothing));
       part("fallback").hidden = true;
       part("rich").hidden = false;
       const given = textarea.value.trim();

@@ -19,6 +19,7 @@ from muster.projects.repository import GitTrouble, Repository, commit, delete, f
 from muster.settings import Settings
 from tests.projects import committing_process
 from tests.projects.repositories import Scene
+from tests.waiting import until
 
 JOB = {"Muster-Job": "IMP-1"}
 KILLS = 20
@@ -376,12 +377,19 @@ async def test_kills_at_any_moment_leave_head_whole_and_one_commit_each(
     assert committer.stdout is not None
     moments, before, early, late = random.Random(7), begun.git("rev-parse", "main"), 0, 0
     lasts = 0.1  # seconds
+
+    async def moved(since: str) -> bool:
+        return begun.git("rev-parse", "main") != since
+
     for number in range(1, KILLS + 1):
         paths = [begun.write(f"attio/company/c{each}.json", f"{number} {each}") for each in range(110)]
         committer.stdin.write(f"{begun.root} {number} {len(paths)}\n")
         committer.stdin.flush()
         child = int(committer.stdout.readline())
-        time.sleep(moments.uniform(0, 1.2 * lasts))  # noqa: ASYNC251  the moment of the kill is what is drawn
+        if number % 5 == 0:
+            await until(lambda before=before: moved(before))  # just after the commit
+        elif number % 5 > 1:  # else at the very beginning
+            time.sleep(moments.uniform(0, 1.2 * lasts))  # noqa: ASYNC251  the moment of the kill is what is drawn
         with suppress(ProcessLookupError):
             if moments.random() < 0.5:
                 os.kill(child, signal.SIGKILL)

@@ -3,12 +3,14 @@
 import html
 import json
 import re
+from functools import partial
 from typing import Any
 
 import httpx
 import pytest
 
 from muster.cohorts import service
+from muster.cohorts.jobs import run_here_or_wait
 from muster.console import rule_texts, rule_views
 from muster.console.languages import speak
 from muster.records.indexes import drop_field_index, ensure_field_index
@@ -245,3 +247,22 @@ async def test_a_first_visit_to_the_editor_is_small(ada: httpx.AsyncClient) -> N
             assert "immutable" in answer.headers["cache-control"]
             transferred += sum([len(chunk) async for chunk in answer.aiter_raw()])
     assert transferred < 250_000, transferred
+
+
+async def test_a_long_evaluation_leads_to_the_page_that_shows_how_far_it_is(
+    ada: httpx.AsyncClient, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here nobody works on the job."""
+    monkeypatch.setattr(service, "RESIDUAL_CANDIDATES_HERE", 0)
+    monkeypatch.setattr(service, "run_here_or_wait", partial(run_here_or_wait, within=0.1))
+    await put(client, "P1", score=80)
+    answer = await submit(ada, NEW, name="Slow", kind="dynamic", rule="lead.score + 1 > 50")
+    assert answer.status_code == 303
+    made = (await client.get(f"/v1{answer.headers['location']}")).json()
+    assert made["state"] == "evaluating"
+    page = (await ada.get(answer.headers["location"])).text
+    assert "<progress" in page
+    assert f'href="/jobs/{made["job_id"]}"' in page
+    address = f"{answer.headers['location']}/rule"
+    assert (await submit(ada, address, rule="lead.score + 1 > 60")).status_code == 303
+    assert "is evaluated now" in (await ada.get(answer.headers["location"])).text

@@ -93,6 +93,28 @@ async def test_a_page_left_open_leaves_when_its_session_ends(
         await context.close()
 
 
+async def test_a_page_hears_of_what_it_missed(
+    chromium: Browser, address: str, api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a laptop sleeps, or its network is gone, its stream breaks off; it comes back by itself."""
+    monkeypatch.setattr(live, "LONGEST", 0.3)
+    await api.put("/v1/leads/P1", json={"score": 80})
+    made = await api.post("/v1/cohorts", json={"name": "Best leads", "kind": "dynamic", "rule": "lead.score > 50"})
+    context = await chromium.new_context()
+    try:
+        page = await context.new_page()
+        await page.goto(f"{address}/signin?code={await issue_signin_code('ada')}")
+        await page.goto(f"{address}/cohorts/{made.json()['id']}")
+        await expect(page.locator("#standing")).to_contain_text("1 member")
+        async with page.expect_event("requestfailed", lambda request: "/live" in request.url):
+            await context.set_offline(True)
+        await api.put("/v1/leads/P2", json={"score": 90})
+        await context.set_offline(False)
+        await expect(page.locator("#standing")).to_contain_text("2 members")
+    finally:
+        await context.close()
+
+
 async def test_the_first_run(chromium: Browser, address: str, api: httpx.AsyncClient) -> None:
     """An empty console says what to do first; what is done then appears by itself, down to the members."""
     async with browsing(chromium, address) as page:
@@ -146,10 +168,18 @@ async def test_lists_go_on_by_themselves(
             await expect(rows).not_to_have_count(shown)
         names = await page.locator("[data-row] a bdi").all_inner_texts()
         assert names == [f"Team {number:02}" for number in range(35)]
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
         await api.patch(f"/v1/cohorts/{await first_cohort(api)}", json={"name": "Renamed"})
         await expect(page.locator("[data-row] a bdi").first).to_have_text("Renamed")
         await expect(rows).to_have_count(35)
+        assert any("rows=35" in each for each in asked)
+        assert not any("cursor=" in each for each in asked), "it was loaded page by page again"
         await page.get_by_label("Search cohorts").fill("team 07")
+        await expect(rows).to_have_count(1)
+        found = (await api.get("/v1/cohorts?q=team 07")).json()["items"][0]["id"]
+        await api.patch(f"/v1/cohorts/{found}", json={"description": "Words that are new"})
+        await expect(rows).to_contain_text("Words that are new")
         await expect(rows).to_have_count(1)
 
 

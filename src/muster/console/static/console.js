@@ -37,6 +37,12 @@
   document.addEventListener("htmx:load", followAll);
   addEventListener("pagehide", () => streams.forEach((stream) => stream.close()));
 
+  // A list that has grown by scrolling is asked for as far as it has grown.
+  document.addEventListener("htmx:configRequest", (event) => {
+    const rows = document.querySelectorAll("[data-row]").length;
+    if (event.detail.elt.dataset.live && rows) event.detail.parameters.rows = Math.min(rows, 1000);
+  });
+
   // Notices: an error that htmx met is said where notices stand.
   function say(html) {
     const place = document.getElementById("notices");

@@ -121,6 +121,7 @@ async def test_the_first_run(chromium: Browser, address: str, api: httpx.AsyncCl
         await page.goto(f"{address}/signin?code={await issue_signin_code('ada')}")
         await expect(page.get_by_text("muster cohorts create")).to_be_visible()
         await page.evaluate("window.stayed = true")
+        await expect(page.get_by_text("0 profiles")).to_be_visible()
         world = await build(api)
         await expect(page.get_by_role("link", name="Hot leads")).to_be_visible()
         assert await page.evaluate("window.stayed"), "the page was loaded anew"

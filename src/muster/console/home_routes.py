@@ -22,7 +22,6 @@ async def home(request: AnyRequest, room: NamedDependency[Room], seen: Seen = No
     if seen == version:
         return pages.nothing_new()
     sparks = {cohort_id: charts.spark(values) for cohort_id, values in (await home_views.sparks(shown)).items()}
-    profiles = None if seen else await views.profile_count(room.project)  # only when a person asks: it takes its time
     return Page(
         "home.html",
         room=room,
@@ -30,9 +29,14 @@ async def home(request: AnyRequest, room: NamedDependency[Room], seen: Seen = No
         shown=shown,
         version=version,
         sparks=sparks,
-        profiles=profiles,
         base=str(request.base_url).rstrip("/"),
     )
+
+
+@get("/profiles/count")
+async def profile_count(room: NamedDependency[Room]) -> Response[Any]:
+    """How many profiles a project holds. Counting takes its time, so the page does not wait for it."""
+    return Page("profile_count.html", room=room, profiles=await views.profile_count(room.project))
 
 
 @get("/live")
@@ -45,4 +49,4 @@ async def follow_home(request: AnyRequest, room: NamedDependency[Room], seen: Se
     return await live.follow(request, look, seen)
 
 
-ROUTES = [home, follow_home]
+ROUTES = [home, profile_count, follow_home]

@@ -409,6 +409,18 @@ async def test_in_arabic_and_in_the_dark(chromium: Browser, address: str, api: h
         assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+async def test_a_large_rule_offers_its_fields_when_they_are_asked_for(editor: Page) -> None:
+    page = editor
+    await write(page, " or ".join(f"lead.score == {number}" for number in range(60)))
+    await page.get_by_role("tab", name="Conditions").click()
+    picker = page.get_by_label("Field", exact=True).nth(59)
+    await expect(picker.locator("option")).to_have_text(["lead.score"])
+    await picker.focus()
+    await page.keyboard.type("contact.country")
+    await expect(picker).to_have_value("contact.country")
+    assert json.loads(await written(page))["any"][59]["field"] == "contact.country"
+
+
 async def test_a_session_that_ends_takes_nothing_along(chromium: Browser, address: str, api: httpx.AsyncClient) -> None:
     """Who has to sign in again does so elsewhere; what was written stays, and goes on being looked at."""
     await api.put("/v1/leads/P1", json={"score": 80})

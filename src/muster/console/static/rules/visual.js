@@ -5,6 +5,7 @@
   const muster = (window.muster ??= {});
   const { element, filled, tree } = muster;
   const MOST_STEPS = 100;
+  const LARGE = 40; // conditions and groups
 
   // `use`: {known, values, texts}. `onChange()` after every edit; `announce(text)` for those who listen.
   muster.ruleTree = ({ place, use, onChange, announce }) => {
@@ -12,6 +13,7 @@
     let root = tree.open(null);
     let faults = new Map(); // by node, what is wrong
     let dragged = null;
+    let isLarge = false;
     const steps = []; // to go back by
 
     const typeOf = (content) => use.known().types[content.field];
@@ -71,23 +73,37 @@
         })));
     }
 
-    function fieldPicker(found, spot) {
-      const { leaf } = found;
-      const current = leaf.operator === "inCohort" ? "$cohort" : leaf.field;
-      const parts = Map.groupBy
-        ? Map.groupBy(use.known().fields, ({ name }) => name.split(".")[0])
-        : use.known().fields.reduce((all, each) => all.set(each.name.split(".")[0], [...(all.get(each.name.split(".")[0]) ?? []), each]), new Map());
+    function fieldOptions(current) {
       const option = (value, name) => element("option", { value, selected: value === current }, name);
-      const groups = [...parts].map(([part, fields]) =>
-        element("optgroup", { label: texts.parts[part] ?? part }, ...fields.map(({ name }) => option(name, name))));
-      const unknown = leaf.field && !use.known().types[leaf.field] ? option(leaf.field, leaf.field) : null;
+      const parts = new Map();
+      for (const { name } of use.known().fields) {
+        const part = name.split(".")[0];
+        parts.set(part, [...(parts.get(part) ?? []), option(name, name)]);
+      }
+      const groups = [...parts].map(([part, fields]) => element("optgroup", { label: texts.parts[part] ?? part }, ...fields));
+      const unknown = current && current !== "$cohort" && !use.known().types[current] ? [option(current, current)] : [];
+      return [option("", texts.chooseField), ...unknown, option("$cohort", texts.membership), ...groups];
+    }
+
+    // In a large rule a picker gets its many options only when somebody comes to it.
+    function fieldPicker(found, spot) {
+      const chosen = () => (found.leaf.operator === "inCohort" ? "$cohort" : found.leaf.field);
+      let isFull = !isLarge;
+      const fill = ({ target }) => {
+        if (isFull) return;
+        isFull = true;
+        target.replaceChildren(...fieldOptions(chosen()));
+      };
+      const name = chosen() === "$cohort" ? texts.membership : chosen() || texts.chooseField;
+      const options = isFull ? fieldOptions(chosen()) : [element("option", { value: chosen(), selected: true }, name)];
       return element("select", {
-        ...spot("field"), class: "field", dir: "ltr", "aria-label": texts.field, value: current,
+        ...spot("field"), class: "field", dir: "ltr", "aria-label": texts.field, value: chosen(),
+        onpointerdown: fill, onfocus: fill,
         onchange: ({ target }) => revise(target, () => {
           found.leaf = withField(found.leaf, target.value);
           return [operatorPicker(found, spot), valueOf(found, spot)];
         }),
-      }, option("", texts.chooseField), unknown, option("$cohort", texts.membership), ...groups);
+      }, ...options);
     }
 
     function withField(content, field) {
@@ -201,6 +217,7 @@
     const framed = (found) => (found.kind === "not" ? tree.node("all", { children: [found], isFrame: true }) : found);
 
     function render() {
+      isLarge = [...tree.walk(root)].length > LARGE;
       const spot = (control) => ({ "data-node": root.id, "data-control": control });
       const undo = element("span", { class: "tools" }, button(spot("undo"), "↶", texts.undo, back, { disabled: !steps.length }));
       place.replaceChildren(group(root, spot, undo), element("div", { class: "root-faults" }, faultsOf(root)));

@@ -25,6 +25,18 @@ if TYPE_CHECKING:
     from muster.resources import Resources
     from muster.sandbox.attio import AttioSandbox
 
+# These checks stand outside of test modules; pytest shall explain them when they fail all the same.
+pytest.register_assert_rewrite(
+    "tests.faults.assigning",
+    "tests.faults.faults",
+    "tests.faults.imports",
+    "tests.faults.recount",
+    "tests.faults.rounds",
+    "tests.faults.scene",
+    "tests.faults.traffic",
+    "tests.faults.worlds",
+)
+
 ONE_HOUR = 3_600  # seconds
 COMPANIES, PEOPLE = 30, 60  # of the sandbox
 REAL_DATABASE = pytest.StashKey[Any]()

@@ -3,14 +3,13 @@
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
 from urllib.parse import quote
 
 import click
 
 from muster.terminal.client import Api, open_api
-from muster.terminal.output import as_json_option, print_fields, print_json, say
+from muster.terminal.output import as_json_option, print_fields, print_json, say, write_whole
 
 AT_ONCE = 50_000  # profiles in one request
 SHOWN = 20  # of those who could not be added or removed; --json shows all that the API lists
@@ -68,18 +67,7 @@ def export_members(cohort_id: str, file_format: str, fields: str | None, output:
     """
     with open_api() as api:
         chunks = api.stream(f"{_path(cohort_id)}/export", format=file_format, fields=fields)
-        if output is None:
-            for chunk in chunks:
-                click.echo(chunk, nl=False)
-            return
-        with NamedTemporaryFile(dir=output.parent, prefix=f".{output.name}.", delete=False) as part:
-            try:
-                part.writelines(chunks)
-                part.flush()
-                Path(part.name).replace(output)
-            except BaseException:
-                Path(part.name).unlink()
-                raise
+        write_whole(chunks, output)
 
 
 MEMBER_COMMANDS: Sequence[click.Command] = (add_members, remove_members, show_progress, export_members)

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
 from urllib.parse import quote
 
@@ -17,6 +16,7 @@ from muster.terminal.output import (
     print_rows,
     project_option,
     say,
+    write_whole,
 )
 
 LISTED = {"id": "Experiment", "name": "Name", "takes": "Personas", "updated_at": "Changed"}
@@ -260,18 +260,7 @@ def export_results(experiment_id: str, run_id: str | None, file_format: str, out
     with open_api() as api:
         path = f"{_path(experiment_id)}/runs/{_run_id(api, experiment_id, run_id)}/export"
         chunks = api.stream(path, format=file_format)
-        if output is None:
-            for chunk in chunks:
-                click.echo(chunk, nl=False)
-            return
-        with NamedTemporaryFile(dir=output.parent, prefix=f".{output.name}.", delete=False) as part:
-            try:
-                part.writelines(chunks)
-                part.flush()
-                Path(part.name).replace(output)
-            except BaseException:
-                Path(part.name).unlink()
-                raise
+        write_whole(chunks, output)
 
 
 def _config(file: str | None) -> dict[str, Any]:

@@ -4,6 +4,8 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import click
@@ -122,3 +124,19 @@ def _print(table: Table) -> None:
         console.print(table)
     for line in captured.get().splitlines():
         click.echo(line.rstrip())
+
+
+def write_whole(chunks: Iterable[bytes], output: Path | None) -> None:
+    """Write a stream to a file, which takes its place only once it is whole; without one, to standard output."""
+    if output is None:
+        for chunk in chunks:
+            click.echo(chunk, nl=False)
+        return
+    with NamedTemporaryFile(dir=output.parent, prefix=f".{output.name}.", delete=False) as part:
+        try:
+            part.writelines(chunks)
+            part.flush()
+            Path(part.name).replace(output)
+        except BaseException:
+            Path(part.name).unlink()
+            raise

@@ -26,7 +26,7 @@ BATCH_BYTES = 4_000_000
 MOST_LISTED = 1_000  # failed lines in the answer; `failed_count` counts them all
 
 # What an exported or answered profile carries beside its parts; in a line it is ignored.
-_IGNORED = frozenset({"pii_id", "rev", "cohorts", "created_at", "updated_at", "entered_at", "cause"})
+_IGNORED = frozenset({"pii_id", "rev", "cohorts", "experiment_ids", "created_at", "updated_at", "entered_at", "cause"})
 
 
 @dataclass(frozen=True, slots=True)

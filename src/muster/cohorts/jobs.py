@@ -51,13 +51,14 @@ async def _evaluate(claimed: Claimed, source: Source | None) -> dict[str, Any]:
 
 
 async def run_here_or_wait(
-    job: Job, *, here: bool, run: Callable[[str], Awaitable[None]] = run_job, within: float = ANSWER_WITHIN
+    job: Job, *, here: bool, run: Callable[[str], Awaitable[None]] = run_job, within: float | None = None
 ) -> Job:
-    """Start a job, in this process by `run` or in a worker, and give it `within` seconds to end.
+    """Start a job, in this process by `run` or in a worker, and give it `within` seconds (by default 3) to end.
 
     The answer is the job as it is then: a request whose job is not finished answers 202. A process that dies
     meanwhile leaves the job to the sweep.
     """
+    within = ANSWER_WITHIN if within is None else within
     deadline = time.monotonic() + within
     if here:
         task = asyncio.create_task(_run_quietly(job.id, run))

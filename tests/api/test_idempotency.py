@@ -15,6 +15,7 @@ from muster.api.idempotency import SECRET_ANSWER, Idempotency
 from muster.api.problems import EXCEPTION_HANDLERS
 from muster.api.requests import JsonRequest
 from muster.errors import Conflict
+from tests.waiting import until
 
 OWNER = b"owner"
 
@@ -177,10 +178,8 @@ async def test_a_long_request_keeps_its_lock(
     first = asyncio.create_task(http.post("/orders", json={}, headers=key("k")))
     await desk.entered.wait()
     monkeypatch.setattr(idempotency, "LOCK_MS", 60_000)
-    while not await KeptAnswer.get_motor_collection().find_one(
-        {"$expr": {"$gt": ["$locked_until", {"$add": ["$$NOW", 30_000]}]}}
-    ):
-        await asyncio.sleep(0.01)
+    renewed = {"$expr": {"$gt": ["$locked_until", {"$add": ["$$NOW", 30_000]}]}}
+    await until(lambda: KeptAnswer.get_motor_collection().find_one(renewed))
     assert (await http.post("/orders", json={}, headers=key("k"))).status_code == 409
     desk.may_finish.set()
     assert (await first).status_code == 201

@@ -21,6 +21,8 @@ ADDRESSES: Mapping[str, str] = {
     "cohort-progress": "/cohorts/{static}/progress",
     "cohort-why": "/cohorts/{dynamic}/why?pii_id=lead-03",
     "cohort-changes": "/cohorts/{dynamic}/changes",
+    "profile": "/profile?who=lead-03",
+    "profile-find": "/profile",
     "jobs": "/jobs",
     "job": "/jobs/{job}",
 }

@@ -28,6 +28,10 @@ class Room:
         """The project's time zone."""
         return str(self.project.time_zone)
 
+    def elsewhere(self, project_id: str) -> str | None:
+        """A project as links to its things have to name it: only where it is not the chosen one."""
+        return None if project_id == self.project.id else project_id
+
 
 async def provide_room(request: Request[Any, Any, Any], owner: NamedDependency[str]) -> Room:
     """The room of a request: the project that was chosen in this browser, else the default one."""

@@ -19,6 +19,7 @@ from muster.console import (
     member_routes,
     pages,
     preferences,
+    profile_routes,
     rule_routes,
     signin_routes,
 )
@@ -53,6 +54,7 @@ def routes(sessions: Sessions) -> tuple[Router, Router]:
             *rule_routes.ROUTES,
             *cohort_routes.ROUTES,
             *member_routes.ROUTES,
+            *profile_routes.ROUTES,
             *job_routes.ROUTES,
         ],
         dependencies={"room": Provide(provide_room)},

@@ -10,7 +10,7 @@ from litestar.openapi.spec.enums import OpenAPIType
 from litestar.params import FromPath, JSONBody, QueryParameter
 from litestar.status_codes import HTTP_200_OK
 
-from muster.api import etags, idempotency
+from muster.api import etags
 from muster.api.paging import DEFAULT_LIMIT, Cursor, Limit, Page, decode_cursor, page_of
 from muster.api.requests import MEDIA_TYPES_KEY, media_type
 from muster.records import service
@@ -61,11 +61,8 @@ async def erase_profile(
     When the answer comes it is in no cohort, in no count, and its name in no history. A later profile of the same
     pii_id is a new one, and inherits nothing.
     """
-    try:
-        removed = await service.erase(project, pii_id, revs=etags.expected_revs(request))
-    finally:  # also when there is no such profile: an erasure that was cut off here is asked for again
-        answers = await idempotency.forget(owner, pii_id)
-    return ErasedAnswer(pii_id=pii_id, removed={**removed, "kept_answers": answers})
+    removed = await service.erase_everywhere(owner, project, pii_id, revs=etags.expected_revs(request))
+    return ErasedAnswer(pii_id=pii_id, removed=removed)
 
 
 @post(

@@ -8,7 +8,7 @@ from motor.motor_asyncio import AsyncIOMotorClientSession, AsyncIOMotorCollectio
 from pymongo import ReturnDocument
 from pymongo.errors import DocumentTooLarge, DuplicateKeyError, OperationFailure
 
-from muster.api import etags
+from muster.api import etags, idempotency
 from muster.errors import NotFound, PreconditionFailed
 from muster.records.bulk import UpsertCounts, is_too_large, too_large, upsert_parts
 from muster.records.documents import Profile
@@ -24,6 +24,7 @@ __all__ = [
     "cohorts_of",
     "create_part",
     "erase",
+    "erase_everywhere",
     "experiments_of",
     "has_part",
     "holdings",
@@ -148,6 +149,15 @@ async def erase(project_id: str, pii_id: str, *, revs: Revs = None) -> dict[str,
     for follow in ERASED:
         await follow(project_id)
     return removed
+
+
+async def erase_everywhere(owner: str, project_id: str, pii_id: str, *, revs: Revs = None) -> dict[str, int]:
+    """`erase`, and the kept answers to its owner's requests in which the profile stands, as `kept_answers`."""
+    try:
+        removed = await erase(project_id, pii_id, revs=revs)
+    finally:  # also when there is no such profile: an erasure that was cut off here is asked for again
+        answers = await idempotency.forget(owner, pii_id)
+    return {**removed, "kept_answers": answers}
 
 
 async def holdings(project_id: str) -> list[str]:

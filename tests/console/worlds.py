@@ -28,6 +28,9 @@ ADDRESSES: Mapping[str, str] = {
 }
 """Every page behind signing in, by the name of its picture. `{…}` is one of the world's ids."""
 
+NAMELESS = {"cohort-new", "jobs", "job", "profile-find"}
+"""Those of them that show no name of anything."""
+
 PEOPLE = (
     "Ada Novak", "Ben Osei", "Cleo Marsh", "Dag Lund", "Elif Kaya", "Farid Haddad", "Grace Kim", "Hugo Blanc",
     "Inés Prado", "Jonas Weber", "Kaia Berg", "Liu Wen", "Maya Cohen", "Nour Said", "Olu Adeyemi", "Pia Rossi",

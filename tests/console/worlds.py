@@ -3,7 +3,7 @@
 With `hostile` names whatever can carry a name has one that asks to be taken for markup and for a spreadsheet's formula.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import httpx
@@ -23,6 +23,11 @@ ADDRESSES: Mapping[str, str] = {
     "cohort-changes": "/cohorts/{dynamic}/changes",
     "profile": "/profile?who=lead-03",
     "profile-find": "/profile",
+    "assign": "/assign?cohort={board}",
+    "assignments": "/assignments",
+    "assignment": "/assignments/{assignment}",
+    "agents": "/agents",
+    "agent": "/agents/edit?id=nora",
     "jobs": "/jobs",
     "job": "/jobs/{job}",
 }
@@ -42,23 +47,35 @@ async def build(api: httpx.AsyncClient, *, hostile: bool = False) -> dict[str, s
     """Make it through the API; the ids that addresses name."""
     for place, person in enumerate(PEOPLE):
         await _put(api, f"lead-{place:02}", HOSTILE if hostile else person, place)
-    name = (lambda _: HOSTILE) if hostile else (lambda text: text)
+    name: Callable[[str], str] = (lambda _: HOSTILE) if hostile else (lambda text: text)
     dynamic = await _cohort(api, name("Hot leads"), description=name("Call today, the highest score first."), rule=RULE)
     static = await _cohort(api, name("Spring offer"), description=name("As they were in March."), rule=RULE)
     await _sent(api.patch(f"/v1/cohorts/{static}", json={"kind": "static"}))
     await _cohort(api, name("Gone cold"), rule="lead.score < 20")
     await _cohort(api, name("Hot, and in Sweden"), rule=f"$in_cohort('{dynamic}') and contact.country == 'SE'")
-    members = {"kind": "static", "members": ["lead-01", "lead-02"]}
-    await _sent(api.post("/v1/cohorts", json={"name": name("Advisory board"), **members}))
+    await _sent(api.put("/v1/contacts/reader", json={"name": name("Rae Lind")}))
+    members = {"kind": "static", "members": ["lead-01", "lead-02", "lead-05", "lead-09", "reader"]}
+    board = (await _sent(api.post("/v1/cohorts", json={"name": name("Advisory board"), **members}))).json()["id"]
     for place in range(2, 9):
         await _sent(api.patch(f"/v1/leads/lead-{place:02}", json={"score": 30 if place % 2 else 75 + place}))
     jobs = (await _sent(api.get("/v1/jobs"))).json()["items"]
-    return {"dynamic": dynamic, "static": static, "job": jobs[-1]["id"]}
+    assignment = await _assignment(api, board, name)
+    return {"dynamic": dynamic, "static": static, "board": board, "job": jobs[-1]["id"], "assignment": assignment}
 
 
 def addresses(world: Mapping[str, str]) -> dict[str, str]:
     """Every page of this world, by name."""
     return {name: address.format(**world) for name, address in ADDRESSES.items()}
+
+
+async def _assignment(api: httpx.AsyncClient, cohort: str, name: Callable[[str], str]) -> str:
+    """Leads handed to two agents, of whom one gets more than it can take; a member that is no lead fails."""
+    for agent, called, capacity in (("nora", "Nora Winter", 1), ("omar", "Omar Haddad", 6)):
+        body = {"name": name(called), "email": f"{agent}@example.org", "daily_capacity": capacity}
+        await _sent(api.put(f"/v1/agents/{agent}", json=body))
+    body = {"agent_ids": ["nora", "omar"], "strategy": "round_robin"}
+    done = await _sent(api.post(f"/v1/cohorts/{cohort}/assign", json=body))
+    return str(done.json()["job_id"])
 
 
 async def _put(api: httpx.AsyncClient, pii_id: str, name: str, place: int) -> None:

@@ -331,7 +331,7 @@ async def test_lists_are_paged_newest_first_and_filtered() -> None:
     assert times == sorted(times)
     cancelled, _ = await service.list_jobs("ada", limit=9, states=("cancelled",))
     assert [job.id for job in cancelled] == [made[1].id]
-    assert (await service.list_jobs("ada", limit=9, kind="import"))[0] == []
+    assert (await service.list_jobs("ada", limit=9, kinds=("import",)))[0] == []
     assert (await service.list_jobs("ada", limit=9, project_id="PRJ-2"))[0] == []
 
 

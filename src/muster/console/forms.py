@@ -5,7 +5,7 @@ They work without JavaScript. A form that htmx sends (`HX-Request`) may be answe
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar
 
@@ -83,6 +83,24 @@ def checked(schema: type[Schema], values: Mapping[str, object]) -> Schema:
         ]
         first = problems[0]
         raise Invalid(f"{(first.pointer or '').strip('/').capitalize()}: {first.detail}.", problems) from error
+
+
+def by_field(problems: Sequence[Problem], names: Collection[str]) -> tuple[dict[str, str], list[Problem]]:
+    """The first problem of each of these fields by its name, and the problems of everything else."""
+    fields: dict[str, str] = {}
+    rest: list[Problem] = []
+    for problem in problems:
+        name = (problem.pointer or "").partition("/")[2].partition("/")[0]
+        if name in names:
+            fields.setdefault(name, problem.detail)
+        else:
+            rest.append(problem)
+    return fields, rest
+
+
+def problems_of(error: MusterError) -> list[Problem]:
+    """What an error says, place by place; all of it where it names none."""
+    return list(error.problems) or [Problem(error.detail)]
 
 
 def ours(address: str, otherwise: str = "/") -> str:

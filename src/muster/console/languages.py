@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 from zoneinfo import ZoneInfo
 
 from babel.core import Locale
-from babel.dates import format_date, format_datetime, format_timedelta
+from babel.dates import format_date, format_datetime, format_timedelta, get_day_names
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.numbers import format_decimal, format_percent
@@ -27,6 +27,8 @@ COOKIE: Final = "muster_language"
 
 LANGUAGES: Final[Mapping[str, str]] = {"en": "English", "fr": "Français", "ar": "العربية"}
 """Each language by its own name. The first one is spoken where none fits."""
+
+WEEK: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 _spoken: ContextVar[str] = ContextVar("language", default="en")
 
@@ -95,6 +97,11 @@ def moment(value: datetime, zone: str, how: TimeFormat = "medium") -> str:
     local, code = value.astimezone(ZoneInfo(zone)), _spoken.get()
     time = format_datetime(local, "HH:mm", locale=code)
     return f"{format_date(local.date(), how, locale=code)} {time}"
+
+
+def weekday(day: str) -> str:
+    """A day of the week, given in English and small letters, as a word."""
+    return str(get_day_names("wide", locale=spoken())[WEEK.index(day)])
 
 
 def ago(value: datetime) -> str:

@@ -133,12 +133,13 @@ def template_engine() -> JinjaTemplateEngine:
     environment.install_gettext_callables(  # type: ignore[attr-defined]  # the extension adds it
         languages.gettext, languages.ngettext, newstyle=True
     )
-    environment.globals |= {"asset": asset, "address": address}
+    environment.globals |= {"asset": asset, "address": address, "week": languages.WEEK}
     environment.filters |= {
         "number": languages.number,
         "percent": languages.percent,
         "moment": languages.moment,
         "ago": languages.ago,
+        "weekday": languages.weekday,
         "plain": plain,
     }
     return JinjaTemplateEngine.from_environment(environment)

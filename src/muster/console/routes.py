@@ -12,6 +12,8 @@ from litestar.static_files import create_static_files_router
 
 from muster.api.auth import PUBLIC
 from muster.console import (
+    agent_routes,
+    assign_routes,
     cohort_routes,
     home_routes,
     job_routes,
@@ -33,6 +35,7 @@ LARGEST_FORM = 100_000  # bytes
 NAVIGATION = [
     Section("home", "/", marked("Home")),
     Section("cohorts", "/cohorts", marked("Cohorts")),
+    Section("assign", "/assign", marked("Assign")),
     Section("jobs", "/jobs", marked("Jobs")),
 ]
 
@@ -55,6 +58,8 @@ def routes(sessions: Sessions) -> tuple[Router, Router]:
             *cohort_routes.ROUTES,
             *member_routes.ROUTES,
             *profile_routes.ROUTES,
+            *assign_routes.ROUTES,
+            *agent_routes.ROUTES,
             *job_routes.ROUTES,
         ],
         dependencies={"room": Provide(provide_room)},

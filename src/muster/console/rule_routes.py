@@ -179,22 +179,14 @@ def _problems(error: MusterError | RuleError) -> list[Problem]:
             Problem(each.detail, "/rule", each.span.as_json() if each.span else None, each.suggestion)
             for each in error.problems
         ]
-    return list(error.problems) or [Problem(error.detail)]
+    return forms.problems_of(error)
 
 
 def _by_field(problems: list[Problem], names: tuple[str, ...]) -> dict[str, Any]:
     """Problems for a template: by the name of the field that they are about, those of the rule, and the rest."""
-    fields: dict[str, str] = {}
-    rule: list[Problem] = []
-    rest: list[Problem] = []
-    for problem in problems:
-        name = (problem.pointer or "").split("/")[1] if problem.pointer else ""
-        if name in names:
-            fields.setdefault(name, problem.detail)
-        elif name == "rule":
-            rule.append(problem)
-        else:
-            rest.append(problem)
+    fields, others = forms.by_field(problems, names)
+    rule = [problem for problem in others if (problem.pointer or "").startswith("/rule")]
+    rest = [problem for problem in others if problem not in rule]
     return {"field_problems": fields, "rule_problems": rule, "other_problems": rest}
 
 

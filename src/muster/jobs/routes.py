@@ -39,7 +39,7 @@ async def list_jobs(
     """The caller's jobs."""
     states = STORED_STATES[job_state] if job_state else ()
     jobs, following = await service.list_jobs(
-        owner, limit=limit, cursor=cursor, project_id=named_project, kind=kind, states=states
+        owner, limit=limit, cursor=cursor, project_id=named_project, kinds=(kind,) if kind else (), states=states
     )
     return Page(items=[job_out(job) for job in jobs], next_cursor=following)
 

@@ -1,7 +1,7 @@
 """Jobs as their owners see them: made, sent, listed, cancelled, tried again; and the sweep that loses none of them."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -118,15 +118,15 @@ async def list_jobs(
     limit: int,
     cursor: str | None = None,
     project_id: str | None = None,
-    kind: str | None = None,
+    kinds: Collection[str] = (),
     states: tuple[JobState, ...] = (),
 ) -> tuple[list[Job], str | None]:
     """A page of an owner's jobs, newest first, and the cursor of the next page."""
     query: dict[str, Any] = {"owner": owner}
     if project_id is not None:
         query["project_id"] = project_id
-    if kind is not None:
-        query["kind"] = kind
+    if kinds:
+        query["kind"] = {"$in": list(kinds)}
     if states:
         query["state"] = {"$in": list(states)}
     if cursor is not None:

@@ -83,6 +83,34 @@
   // A form whose choice is the whole question: <form data-submits>. Its button is for who has no scripts.
   document.addEventListener("change", (event) => event.target.closest?.("form[data-submits]")?.requestSubmit());
 
+  // Boxes with one that checks them all: <input type="checkbox" data-all="name"> in the same form.
+  function sumUp(form) {
+    form?.querySelectorAll("[data-all]").forEach((all) => {
+      const boxes = [...form.elements].filter((box) => box.name === all.dataset.all && box.type === "checkbox" && !box.disabled);
+      const checked = boxes.filter((box) => box.checked).length;
+      all.checked = checked > 0 && checked === boxes.length;
+      all.indeterminate = checked > 0 && checked < boxes.length;
+    });
+  }
+
+  document.addEventListener("change", (event) => {
+    const box = event.target;
+    if (box.dataset?.all)
+      for (const each of box.form.elements)
+        if (each.name === box.dataset.all && each.type === "checkbox" && !each.disabled) each.checked = box.checked;
+    sumUp(box.form);
+  });
+  document.addEventListener("htmx:load", () => document.querySelectorAll("form:has([data-all])").forEach(sumUp));
+
+  // A form that is on its way is not sent again by a second click.
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (form.method !== "post" || event.defaultPrevented) return;
+    if (form.dataset.sent) event.preventDefault();
+    form.dataset.sent = "yes";
+  });
+  addEventListener("pageshow", () => document.querySelectorAll("[data-sent]").forEach((form) => delete form.dataset.sent));
+
   document.documentElement.classList.add("scripted");
   if (document.readyState !== "loading") followAll();
   else document.addEventListener("DOMContentLoaded", followAll);

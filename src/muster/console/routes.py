@@ -15,6 +15,7 @@ from muster.console import (
     agent_routes,
     assign_routes,
     cohort_routes,
+    experiment_routes,
     home_routes,
     job_routes,
     languages,
@@ -23,6 +24,7 @@ from muster.console import (
     preferences,
     profile_routes,
     rule_routes,
+    run_routes,
     signin_routes,
 )
 from muster.console.languages import marked
@@ -36,6 +38,7 @@ NAVIGATION = [
     Section("home", "/", marked("Home")),
     Section("cohorts", "/cohorts", marked("Cohorts")),
     Section("assign", "/assign", marked("Assign")),
+    Section("experiments", "/experiments", marked("Experiments")),
     Section("jobs", "/jobs", marked("Jobs")),
 ]
 
@@ -60,6 +63,8 @@ def routes(sessions: Sessions) -> tuple[Router, Router]:
             *profile_routes.ROUTES,
             *assign_routes.ROUTES,
             *agent_routes.ROUTES,
+            *experiment_routes.ROUTES,
+            *run_routes.ROUTES,
             *job_routes.ROUTES,
         ],
         dependencies={"room": Provide(provide_room)},

@@ -59,7 +59,7 @@ async def build(api: httpx.AsyncClient, *, hostile: bool = False) -> dict[str, s
     dynamic = await _cohort(api, name("Hot leads"), description=name("Call today, the highest score first."), rule=RULE)
     static = await _cohort(api, name("Spring offer"), description=name("As they were in March."), rule=RULE)
     await _sent(api.patch(f"/v1/cohorts/{static}", json={"kind": "static"}))
-    await _cohort(api, name("Gone cold"), rule="lead.score < 20")
+    cold = await _cohort(api, name("Gone cold"), rule="lead.score < 20")
     await _cohort(api, name("Hot, and in Sweden"), rule=f"$in_cohort('{dynamic}') and contact.country == 'SE'")
     await _sent(api.put("/v1/contacts/reader", json={"name": name("Rae Lind")}))
     members = {"kind": "static", "members": ["lead-01", "lead-02", "lead-05", "lead-09", "reader"]}
@@ -74,7 +74,7 @@ async def build(api: httpx.AsyncClient, *, hostile: bool = False) -> dict[str, s
         "board": board,
         "job": jobs[-1]["id"],
         "assignment": assignment,
-        **await world_experiment.build(api, static, name),
+        **await world_experiment.build(api, cold, name),
     }
 
 

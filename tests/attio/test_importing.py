@@ -13,6 +13,7 @@ from muster.cohorts import service as cohorts
 from muster.cohorts import sources
 from muster.cohorts.documents import Cause, Cohort, Membership
 from muster.cohorts.schemas import CohortIn
+from muster.errors import Invalid
 from muster.jobs.service import cancel
 from muster.records import service
 from muster.records.bulk import upsert_parts
@@ -284,6 +285,51 @@ async def test_exactly_what_was_imported_is_saved_as_a_cohort(world: Importing) 
     # The same afterwards, by the number of the import.
     later = await cohorts.create(OWNER, CohortIn(name="Again", kind="static", import_id=job.id))
     assert await members(later.id) == brought
+
+
+async def test_what_is_imported_is_added_to_a_cohort_that_is_there(world: Importing) -> None:
+    """Also where a crash comes between: whoever is in already stays. Its history says that an import brought them."""
+    first = await world.do(source="companies", q="works", save_as_cohort={"name": "Companies"})
+    assert first.result is not None
+    cohort_id = first.result["cohort_id"]
+    before = await members(cohort_id)
+    job = await world.begin(source="companies", filter={"is_partner": True}, add_to_cohort=cohort_id)
+    twice = await world.begin(source="companies", filter={"is_partner": True}, add_to_cohort=cohort_id)
+    for each in (job, twice):
+        await run_job(each.id, world.settings)
+    brought = {item["pii_id"] for item in await pieces(job.id)}
+    assert await members(cohort_id) == before | brought
+    results = [(await world.job(each.id)).result or {} for each in (job, twice)]
+    assert [(result["cohort_id"], result["added"]) for result in results] == [
+        (cohort_id, len(brought - before)),
+        (cohort_id, 0),
+    ]
+    cohort = await Cohort.get(cohort_id)
+    assert cohort is not None
+    assert cohort.member_count == len(before | brought)
+    causes = await Membership.get_motor_collection().distinct("cause", {"generation": {"$regex": f"^{cohort_id}[|]"}})
+    assert causes == ["import"]
+
+
+async def test_a_cohort_that_cannot_be_added_to_is_refused_or_told(world: Importing) -> None:
+    """Before it begins, where that is known; what is deleted meanwhile costs no record."""
+    rule = {"name": "Dynamic", "kind": "dynamic", "rule": "company.name != null"}
+    dynamic = await cohorts.create(OWNER, CohortIn.model_validate(rule))
+    for named in (dynamic.id, "COH-999"):
+        with pytest.raises(Invalid) as refused:
+            await world.begin(source="companies", add_to_cohort=named)
+        assert refused.value.problems[0].pointer == "/add_to_cohort"
+    with pytest.raises(Invalid):
+        await world.begin(source="companies", add_to_cohort=dynamic.id, save_as_cohort={"name": "Both"})
+    static = await cohorts.create(OWNER, CohortIn(name="Soon gone", kind="static"))
+    job = await world.begin(source="companies", q="works", add_to_cohort=static.id)
+    await cohorts.delete(OWNER, static.id, expected_revs=None)
+    await run_job(job.id, world.settings)
+    ended = await world.job(job.id)
+    assert ended.result is not None
+    assert (ended.state, ended.result["cohort_id"]) == ("succeeded", None)
+    assert ended.result["imported"] > 0
+    assert static.id in ended.failures[-1]["detail"]
 
 
 async def test_attributes_are_fields_at_once_and_a_field_of_another_type_is_told(world: Importing) -> None:

@@ -11,9 +11,10 @@ from motor.motor_asyncio import AsyncIOMotorClientSession as Session
 from muster.attio.documents import AttioImport, ImportPiece
 from muster.attio.state import State
 from muster.cohorts import service as cohorts
+from muster.cohorts.by_hand import add_imported
 from muster.cohorts.documents import Cohort
 from muster.cohorts.jobs import run_job
-from muster.errors import MusterError, NotFound
+from muster.errors import Conflict, MusterError, NotFound
 from muster.jobs.documents import Job
 from muster.jobs.working import Claimed
 from muster.projects.repository import GitTrouble, Repository, commit, discard
@@ -31,6 +32,8 @@ async def end(claimed: Claimed, repository: Repository, state: State) -> dict[st
         await _commit(claimed, repository, state, erased)
     if claimed.job.arguments.get("save_as_cohort"):
         await _save_as_cohort(claimed, state)
+    if claimed.job.arguments.get("add_to_cohort"):
+        await _add_to_cohort(claimed, state)
     return state.as_result(refreshes=bool(claimed.job.arguments.get("refresh")))
 
 
@@ -122,6 +125,20 @@ async def _save_as_cohort(claimed: Claimed, state: State) -> None:
             beside=partial(_remember, claimed, state),
         )
     await _fill(claimed, state, state.cohort_id)
+
+
+async def _add_to_cohort(claimed: Claimed, state: State) -> None:
+    """Piece by piece, by the cohort's history as an import. Whoever is in already stays, so it may be done twice."""
+    job, cohort_id = claimed.job, claimed.job.arguments["add_to_cohort"]
+    added = 0
+    try:
+        async for pii_ids in pieces_of(job.id):
+            added += (await add_imported(job.owner, cohort_id, pii_ids)).done
+            await claimed.progress(state.counts.done, state.counts.done)
+    except (NotFound, Conflict) as error:  # deleted meanwhile, or made dynamic: the records are imported all the same
+        await claimed.checkpoint(state.as_checkpoint(), failures=[{"detail": error.detail}])
+        return
+    state.cohort_id, state.added = cohort_id, added
 
 
 async def _fill(claimed: Claimed, state: State, cohort_id: str) -> None:

@@ -18,6 +18,7 @@ SHOWN = 20  # failures; --json shows all that the job lists
 @click.option("--filter", "attio_filter", metavar="JSON", help="Only what a filter in Attio's grammar lets through.")
 @click.option("--ids", help="Only these record ids, separated by commas; @FILE reads one a line, @- standard input.")
 @click.option("--save-as-cohort", metavar="NAME", help="Make a static cohort of exactly what is imported.")
+@click.option("--add-to-cohort", metavar="ID", help="Put what is imported into this static cohort.")
 @click.option("--refresh", is_flag=True, help="Fetch again what was imported, and mark what Attio has no longer.")
 @click.option("--no-wait", is_flag=True, help="Print the job and leave; `muster jobs show --wait` looks at it later.")
 @project_option
@@ -30,6 +31,7 @@ def import_attio(
     attio_filter: str | None,
     ids: str | None,
     save_as_cohort: str | None,
+    add_to_cohort: str | None,
     refresh: bool,
     no_wait: bool,
     project: str | None,
@@ -54,6 +56,7 @@ def import_attio(
         "record_ids": _ids(ids),
         "project_id": project,
         "save_as_cohort": {"name": save_as_cohort} if save_as_cohort else None,
+        "add_to_cohort": add_to_cohort,
     }
     with open_api() as api:
         begun = {name: value for name, value in body.items() if value is not None} | {"refresh": refresh}

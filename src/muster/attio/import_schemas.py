@@ -44,6 +44,9 @@ class ImportIn(Body):
     refresh: bool = False
     project_id: str | None = None
     save_as_cohort: SaveAsCohort | None = None
+    add_to_cohort: Annotated[str, StringConstraints(min_length=1, max_length=100)] | None = Field(
+        default=None, description="The id of a static cohort that what is imported is put into, in place of a new one."
+    )
 
 
 class ImportJobOut(BaseModel):

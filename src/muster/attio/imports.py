@@ -14,6 +14,7 @@ from muster.attio.documents import AttioImport, ImportPiece
 from muster.attio.ending import forget_pieces, pieces_of
 from muster.attio.import_schemas import ImportIn
 from muster.attio.selecting import TYPE_OF
+from muster.cohorts.by_hand import static_cohort
 from muster.errors import Conflict, Invalid, NotFound, Problem
 from muster.jobs.documents import FINISHED, Job
 from muster.jobs.service import create_job, send
@@ -31,6 +32,8 @@ async def begin(owner: str, body: ImportIn, settings: Settings) -> Job:
     """Put an import on record and tell the workers. Raises Invalid, Conflict without a connection."""
     _check(body)
     project = await project_of(owner, body.project_id)
+    if body.add_to_cohort is not None:
+        await _check_cohort(owner, project.id, body.add_to_cohort)
     if key_of(project.id, settings)[0] is None:
         raise Conflict(f"{project.id} is not connected with Attio; PUT /v1/attio/connection connects it.")
     arguments: dict[str, Any] = {"source": body.source, "list": body.list, "q": body.q, "refresh": body.refresh}
@@ -43,6 +46,8 @@ async def begin(owner: str, body: ImportIn, settings: Settings) -> Job:
         arguments["record_ids"] = {"id": roll.id, "pieces": roll.pieces, "count": roll.count}
     if body.save_as_cohort is not None:
         arguments["save_as_cohort"] = body.save_as_cohort.model_dump()
+    if body.add_to_cohort is not None:
+        arguments["add_to_cohort"] = body.add_to_cohort
     job = await create_job(PREFIX, KIND, project.id, owner, arguments)
     await send(job)
     return job
@@ -62,8 +67,21 @@ def _check(body: ImportIn) -> None:
         problems += [Problem("Give one of these.", f"/{name}") for name in selectors]
     if body.refresh:
         problems += [Problem("A refresh fetches all that was imported.", f"/{name}") for name in selectors]
+    if body.save_as_cohort is not None and body.add_to_cohort is not None:
+        problems += [Problem("Give one of these.", f"/{name}") for name in ("save_as_cohort", "add_to_cohort")]
     if problems:
         raise Invalid(f"The import cannot be done: {problems[0].detail}", problems)
+
+
+async def _check_cohort(owner: str, project_id: str, cohort_id: str) -> None:
+    """Raise Invalid where nothing can be added to a cohort: it is not there, or elsewhere, or not static."""
+    try:
+        cohort = await static_cohort(owner, cohort_id)
+        detail = None if cohort.project_id == project_id else f"There is no cohort {cohort_id} in {project_id}."
+    except (NotFound, Conflict) as error:
+        detail = error.detail
+    if detail is not None:
+        raise Invalid(detail, [Problem(detail, "/add_to_cohort")])
 
 
 def _rows_of(body: ImportIn) -> dict[str, Any]:

@@ -32,6 +32,7 @@ class State:
     is_committed: bool = False  # or git refused, which has been told
     commit: str | None = None
     cohort_id: str | None = None
+    added: int | None = None  # to a cohort that was there before
 
     @classmethod
     def of(cls, checkpoint: dict[str, Any] | None) -> Self:
@@ -51,7 +52,8 @@ class State:
             "cohort_id": self.cohort_id,
             "conflicts": counts.conflicts,
         }
-        return result | ({"gone": counts.gone} if refreshes else {})
+        added = {} if self.added is None else {"added": self.added}
+        return result | added | ({"gone": counts.gone} if refreshes else {})
 
     def as_checkpoint(self) -> dict[str, Any]:
         """For the job's document."""

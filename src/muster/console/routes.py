@@ -14,9 +14,11 @@ from muster.api.auth import PUBLIC
 from muster.console import (
     agent_routes,
     assign_routes,
+    attio_routes,
     cohort_routes,
     experiment_routes,
     home_routes,
+    import_routes,
     job_routes,
     languages,
     member_routes,
@@ -37,6 +39,7 @@ LARGEST_FORM = 100_000  # bytes
 NAVIGATION = [
     Section("home", "/", marked("Home")),
     Section("cohorts", "/cohorts", marked("Cohorts")),
+    Section("attio", "/attio", marked("Attio")),
     Section("assign", "/assign", marked("Assign")),
     Section("experiments", "/experiments", marked("Experiments")),
     Section("jobs", "/jobs", marked("Jobs")),
@@ -61,6 +64,8 @@ def routes(sessions: Sessions) -> tuple[Router, Router]:
             *cohort_routes.ROUTES,
             *member_routes.ROUTES,
             *profile_routes.ROUTES,
+            *attio_routes.ROUTES,
+            *import_routes.ROUTES,
             *assign_routes.ROUTES,
             *agent_routes.ROUTES,
             *experiment_routes.ROUTES,

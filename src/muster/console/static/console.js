@@ -111,6 +111,9 @@
   });
   addEventListener("pageshow", () => document.querySelectorAll("[data-sent]").forEach((form) => delete form.dataset.sent));
 
+  // On a narrow screen the sections scroll: the present one is to be seen.
+  document.querySelector(".sections [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
+
   document.documentElement.classList.add("scripted");
   if (document.readyState !== "loading") followAll();
   else document.addEventListener("DOMContentLoaded", followAll);

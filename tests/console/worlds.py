@@ -41,12 +41,16 @@ ADDRESSES: Mapping[str, str] = {
     "experiment-edited": "/experiments/{experiment}/edit",
     "run": "/experiments/{experiment}/runs/{run}",
     "run-summary": "/experiments/{experiment}/runs/{run}/summary",
+    "settings": "/settings",
+    "fields": "/settings/fields",
+    "webhooks": "/settings/webhooks",
+    "webhook": "/settings/webhooks/{webhook}",
     "jobs": "/jobs",
     "job": "/jobs/{job}",
 }
 """Every page behind signing in, by the name of its picture. `{…}` is one of the world's ids."""
 
-NAMELESS = {"cohort-new", "jobs", "job", "profile-find", "attio", "attio-lists", "attio-connection", "import"}
+NAMELESS = {"cohort-new", "jobs", "job", "profile-find", "attio", "attio-lists", "attio-connection", "import", "fields"}
 """Those of them that show no name of anything."""
 
 PEOPLE = (
@@ -61,6 +65,8 @@ async def build(api: httpx.AsyncClient, *, hostile: bool = False) -> dict[str, s
     for place, person in enumerate(PEOPLE):
         await _put(api, f"lead-{place:02}", HOSTILE if hostile else person, place)
     name: Callable[[str], str] = (lambda _: HOSTILE) if hostile else (lambda text: text)
+    (project,) = (await _sent(api.get("/v1/projects"))).json()["items"]
+    await _sent(api.patch(f"/v1/projects/{project['id']}", json={"name": name("Northwind")}))
     dynamic = await _cohort(api, name("Hot leads"), description=name("Call today, the highest score first."), rule=RULE)
     static = await _cohort(api, name("Spring offer"), description=name("As they were in March."), rule=RULE)
     await _sent(api.patch(f"/v1/cohorts/{static}", json={"kind": "static"}))
@@ -79,6 +85,7 @@ async def build(api: httpx.AsyncClient, *, hostile: bool = False) -> dict[str, s
         "board": board,
         "job": jobs[-1]["id"],
         "assignment": assignment,
+        "webhook": await _webhook(api, name),
         "import": await world_attio.build(api, name),
         **await world_experiment.build(api, cold, name),
     }
@@ -97,6 +104,14 @@ async def _assignment(api: httpx.AsyncClient, cohort: str, name: Callable[[str],
     body = {"agent_ids": ["nora", "omar"], "strategy": "round_robin"}
     done = await _sent(api.post(f"/v1/cohorts/{cohort}/assign", json=body))
     return str(done.json()["job_id"])
+
+
+async def _webhook(api: httpx.AsyncClient, name: Callable[[str], str]) -> str:
+    """A webhook with a message that waits: nobody sends here."""
+    body = {"url": "https://1.1.1.1/muster", "events": ["cohort.entered"], "description": name("For the CRM")}
+    made = (await _sent(api.post("/v1/webhooks", json=body))).json()
+    await _sent(api.post(f"/v1/webhooks/{made['id']}/test"))
+    return str(made["id"])
 
 
 async def _put(api: httpx.AsyncClient, pii_id: str, name: str, place: int) -> None:

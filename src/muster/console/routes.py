@@ -27,7 +27,9 @@ from muster.console import (
     profile_routes,
     rule_routes,
     run_routes,
+    settings_routes,
     signin_routes,
+    webhook_routes,
 )
 from muster.console.languages import marked
 from muster.console.pages import Section
@@ -43,6 +45,7 @@ NAVIGATION = [
     Section("assign", "/assign", marked("Assign")),
     Section("experiments", "/experiments", marked("Experiments")),
     Section("jobs", "/jobs", marked("Jobs")),
+    Section("settings", "/settings", marked("Settings")),
 ]
 
 
@@ -71,6 +74,8 @@ def routes(sessions: Sessions) -> tuple[Router, Router]:
             *experiment_routes.ROUTES,
             *run_routes.ROUTES,
             *job_routes.ROUTES,
+            *settings_routes.ROUTES,
+            *webhook_routes.ROUTES,
         ],
         dependencies={"room": Provide(provide_room)},
         before_request=before,

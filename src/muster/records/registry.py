@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime
+from typing import Any
 
 from bson import ObjectId
 from pymongo.errors import DuplicateKeyError
@@ -28,9 +29,12 @@ async def registry(project_id: str) -> dict[str, FieldType]:
     return {field["name"]: FieldType(field["type"]) for field in await fields.to_list(None)}
 
 
-async def fields_of(project_id: str, after: str | None, limit: int) -> list[FieldDefinition]:
-    """Up to `limit` fields in the order of their names, from behind the name `after`."""
-    wanted = {"project_id": {"$in": [None, project_id]}, **({"name": {"$gt": after}} if after is not None else {})}
+async def fields_of(project_id: str, after: str | None, limit: int, *, q: str = "") -> list[FieldDefinition]:
+    """Up to `limit` fields in the order of their names, from behind the name `after`; with `q`, those that hold it."""
+    name: dict[str, Any] = {"$gt": after} if after is not None else {}
+    if q:
+        name |= {"$regex": re.escape(q.replace("\0", "")), "$options": "i"}
+    wanted = {"project_id": {"$in": [None, project_id]}, **({"name": name} if name else {})}
     return await FieldDefinition.find(wanted).sort("+name").limit(limit).to_list()
 
 

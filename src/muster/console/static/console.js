@@ -102,6 +102,19 @@
   });
   document.addEventListener("htmx:load", () => document.querySelectorAll("form:has([data-all])").forEach(sumUp));
 
+  // <button data-copy="id">: the text of that element to the clipboard, where the browser lets us.
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest?.("[data-copy]");
+    if (!button) return;
+    const place = document.getElementById(button.dataset.copy);
+    try {
+      await navigator.clipboard.writeText(place.textContent);
+      button.setAttribute("aria-pressed", "true");
+    } catch {
+      getSelection().selectAllChildren(place); // to be copied by hand
+    }
+  });
+
   // A form that is on its way is not sent again by a second click.
   document.addEventListener("submit", (event) => {
     const form = event.target;

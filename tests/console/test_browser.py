@@ -5,7 +5,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, Locator, Page, Response, expect
+from playwright.async_api import Browser, Dialog, Locator, Page, Response, expect
 
 from muster.api.auth import issue_signin_code
 from muster.console import live, views
@@ -153,6 +153,37 @@ async def test_the_first_run(chromium: Browser, address: str, api: httpx.AsyncCl
         await expect(page.get_by_role("status")).to_contain_text("is deleted.")
 
 
+async def test_the_first_cohort(chromium: Browser, address: str, api: httpx.AsyncClient) -> None:
+    """From the printed link over the empty page to a cohort of one's own; nothing typed is lost unasked."""
+    async with browsing(chromium, address) as page:
+        await page.goto(f"{address}/signin?code={await issue_signin_code('ada')}")
+        await expect(page.get_by_role("heading", name="No cohorts yet")).to_be_visible()
+        await api.put("/v1/leads/L1", json={"score": 80, "name": "Ann"})
+        await page.get_by_role("link", name="New cohort").click()
+        await expect(page.locator("[data-ready]")).to_be_visible()
+        await page.get_by_label("Name").fill("My first")
+        await page.locator(".cm-content").click()
+        await page.keyboard.type("lead.score > 50", delay=5)
+        await expect(page.locator("[data-part=count]")).to_have_text("1 profile matches.")
+        await expect(page.locator(".samples")).to_contain_text("Ann")
+
+        asked: list[str] = []
+
+        async def stay(dialog: Dialog) -> None:
+            asked.append(dialog.type)
+            await dialog.dismiss()
+
+        page.once("dialog", stay)
+        await page.get_by_role("link", name="Home").click()
+        await expect(page.locator(".cm-content")).to_have_text("lead.score > 50")
+        assert asked == ["beforeunload"]
+        await page.get_by_role("button", name="Create cohort").click()
+        await expect(page.get_by_role("heading", name="My first")).to_be_visible()
+        await expect(page.locator("#members")).to_contain_text("Ann")
+        await page.get_by_role("link", name="Home").click()
+        await expect(page.get_by_role("row").filter(has_text="My first")).to_contain_text("1")
+
+
 async def test_lists_go_on_by_themselves(
     chromium: Browser, address: str, api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -207,6 +238,41 @@ async def test_the_console_in_arabic(chromium: Browser, address: str, api: httpx
         assert await left(brand) < await left(menu)
         await page.keyboard.press("Tab")
         await expect(page.locator(":focus")).to_have_text("Aller au contenu")
+
+
+async def test_a_cohort_is_made_and_handed_out_in_arabic(
+    chromium: Browser, address: str, api: httpx.AsyncClient
+) -> None:
+    """From signing in to a plan: words, plural forms, dates and bars as Arabic has them; rules as rules are."""
+    for place in range(3):
+        await api.put(f"/v1/leads/L{place}", json={"score": 80, "name": "نورة", "created_at": "2026-03-01T09:05:00Z"})
+    await api.put("/v1/agents/nora", json={"name": "Nora", "daily_capacity": 6})
+    async with browsing(chromium, address, locale="ar") as page:
+        await page.goto(f"{address}/signin?code={await issue_signin_code('ada')}")
+        await page.get_by_role("link", name="مجموعة جديدة").click()
+        await expect(page.locator("[data-ready]")).to_be_visible()
+        await page.get_by_label("الاسم").fill("الأفضل")
+        await page.locator(".cm-content").click()
+        await page.keyboard.type("lead.score > 50", delay=5)
+        assert await page.locator(".cm-content").evaluate("(rule) => getComputedStyle(rule).direction") == "ltr"
+        await expect(page.locator("[data-part=count]")).to_contain_text("3 ملفات")
+        await page.get_by_role("button", name="إنشاء المجموعة").click()
+        await expect(page.get_by_role("heading", level=1)).to_have_text("الأفضل")
+        await expect(page.locator("#standing")).to_contain_text("3 أعضاء")
+        await page.get_by_role("link", name="نورة").first.click()
+        await expect(page.locator("#profile")).to_contain_text("01\u200f/03\u200f/2026 09:05")
+        await page.go_back()
+        await page.get_by_role("link", name="إسناد العملاء المحتملين").click()
+        bar = page.locator("#plan svg rect.share")
+        track = page.locator("#plan svg rect.whole")
+        assert abs(await right(bar) - await right(track)) < 1, "bars begin at the right"
+        assert await left(bar) > await left(track)
+
+
+async def right(part: Locator) -> float:
+    box = await part.bounding_box()
+    assert box is not None
+    return box["x"] + box["width"]
 
 
 async def left(part: Locator) -> float:

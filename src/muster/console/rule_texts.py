@@ -14,7 +14,6 @@ def editor_texts() -> str:
 def _frame() -> dict[str, object]:
     return {
         "rule": _("Rule"),
-        "hint": _("For example: lead.score > 50 and contact.country == 'US'"),
         "counting": _("Counting …"),
         "empty": _("Write a rule, and who matches it appears here."),
         "incomplete": _("A condition is not complete yet."),

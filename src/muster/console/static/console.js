@@ -124,6 +124,13 @@
   });
   addEventListener("pageshow", () => document.querySelectorAll("[data-sent]").forEach((form) => delete form.dataset.sent));
 
+  // <form data-guard>: the browser asks before somebody leaves it with something in it that is not sent.
+  const written = (form) => new URLSearchParams(new FormData(form)).toString();
+  const guarded = [...document.querySelectorAll("form[data-guard]")].map((form) => [form, written(form)]);
+  addEventListener("beforeunload", (event) => {
+    if (guarded.some(([form, at]) => !form.dataset.sent && written(form) !== at)) event.preventDefault();
+  });
+
   // On a narrow screen the sections scroll: the present one is to be seen.
   document.querySelector(".sections [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
 

@@ -64,7 +64,7 @@
     }
 
     const text = muster.ruleText({
-      place: part("text"), text: textarea.value, label: texts.rule, describedBy: problemList.id, hint: texts.hint, known, values, texts,
+      place: part("text"), text: textarea.value, label: texts.rule, describedBy: problemList.id, hint: textarea.placeholder, known, values, texts,
       onChange: edited,
     });
     const visual = muster.ruleTree({ place: part("visual"), use: { known, values, texts }, onChange: edited, announce });

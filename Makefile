@@ -58,6 +58,7 @@ translations: .venv/.installed-dev
 		--project=Muster --output-file=.venv/messages.pot src/muster/console
 	$(bin)/pybabel -q update --input-file=.venv/messages.pot --output-dir=src/muster/console/locales \
 		--no-fuzzy-matching --ignore-obsolete --ignore-pot-creation-date --no-wrap
+	$(bin)/python -m muster.console.sentences
 
 wheel: .venv/.installed-dev
 	$(bin)/python -m build --wheel --no-isolation

@@ -75,8 +75,8 @@ async def add(request: AnyRequest, room: NamedDependency[Room]) -> Response[Any]
         else:
             made = await service.create(room.project, values)
     except PreconditionFailed:
-        taken = _("There is an agent with this id already.")
-        return await _list(room, typed={**typed, "id": agent_id}, problem=Invalid(taken, [Problem(taken, "/id")]))
+        detail = "There is an agent with this id already."
+        return await _list(room, typed={**typed, "id": agent_id}, problem=Invalid(detail, [Problem(detail, "/id")]))
     except MusterError as error:
         return await _list(room, typed={**typed, "id": agent_id}, problem=error)
     return forms.go(request, "/agents", Notice(_("%(agent)s is there.") % {"agent": made.name}))

@@ -43,7 +43,7 @@ async def assign(request: AnyRequest, room: NamedDependency[Room]) -> Response[A
         return await _form(room, choice, agents, with_plan=wanted != "find")
     try:
         if not choice.cohort_id:
-            raise Invalid(_("Choose a cohort."))
+            raise Invalid("Choose a cohort.")
         body = forms.checked(AssignIn, choice.as_body(dry_run=False))
         job = await assignments.assign(room.owner, choice.cohort_id, body)
     except MusterError as error:

@@ -19,6 +19,7 @@ from muster.console.forms import Notice
 from muster.console.languages import gettext as _
 from muster.console.pages import Page
 from muster.console.rooms import Room
+from muster.console.sentences import sentence
 from muster.errors import Invalid, MusterError
 from muster.records.exporting import ExportFormat
 
@@ -193,7 +194,7 @@ async def evaluate(request: AnyRequest, room: NamedDependency[Room], cohort_id: 
     if job.state == "succeeded":
         return forms.go(request, here, Notice(_("Evaluated anew: every profile was asked.")))
     if job.error:
-        return forms.go(request, here, Notice(job.error, "bad"))
+        return forms.go(request, here, Notice(sentence(job.error), "bad"))
     return forms.go(request, here, Notice(_("The evaluation goes on in the background.")))
 
 

@@ -12,7 +12,6 @@ from typing import Any, Self
 from litestar import Request
 
 from muster.console import forms
-from muster.console.languages import gettext as _
 from muster.errors import Invalid, Problem
 from muster.experiments.documents import Experiment
 
@@ -93,8 +92,8 @@ class Draft:
             body["project_id"] = project_id
         if self.source == COHORT:
             if not self.cohort_id:
-                said = _("Choose a cohort.")
-                raise Invalid(said, [Problem(said, "/cohort_id")])
+                detail = "Choose a cohort."
+                raise Invalid(detail, [Problem(detail, "/cohort_id")])
             body["cohort_id"] = self.cohort_id
         elif self.source == MADE_UP:
             body["cohort_id"] = None
@@ -104,7 +103,8 @@ class Draft:
         config = _read(self.rest)
         personas = config.get("personas", {})
         if not isinstance(personas, dict):
-            raise Invalid(_("The personas are an object."), [Problem(_("The personas are an object."), "/rest")])
+            detail = "The personas are an object."
+            raise Invalid(detail, [Problem(detail, "/rest")])
         named: Json = {
             "count": _number(self.count) if self.source == MADE_UP else None,
             "sample": _number(self.sample),
@@ -121,14 +121,14 @@ def _read(text: str) -> Json:
     try:
         read = json.loads(text or "{}")
     except json.JSONDecodeError as error:
-        said = _("This is no JSON: line %(line)s, column %(column)s.") % {"line": error.lineno, "column": error.colno}
-        raise Invalid(said, [Problem(said, "/rest")]) from None
+        detail = f"This is no JSON: line {error.lineno}, column {error.colno}."
+        raise Invalid(detail, [Problem(detail, "/rest")]) from None
     except RecursionError:
-        said = _("This nests too deeply.")
-        raise Invalid(said, [Problem(said, "/rest")]) from None
+        detail = "This nests too deeply."
+        raise Invalid(detail, [Problem(detail, "/rest")]) from None
     if not isinstance(read, dict):
-        said = _("A configuration is an object: it begins with {.")
-        raise Invalid(said, [Problem(said, "/rest")])
+        detail = "A configuration is an object: it begins with {."
+        raise Invalid(detail, [Problem(detail, "/rest")])
     return read
 
 

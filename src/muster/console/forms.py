@@ -14,6 +14,7 @@ from litestar.datastructures import Cookie
 from litestar.response import Redirect
 from pydantic import BaseModel, ValidationError
 
+from muster.console.sentences import sentence
 from muster.errors import Invalid, MusterError, Problem
 
 NOTICE: Final = "muster_notice"
@@ -67,7 +68,7 @@ def refused(request: AnyRequest, address: str, error: MusterError) -> Response[A
     """Lead back to where a form was, with what the service said against it. What is not there stays an error page."""
     if error.status not in {409, 412, 422}:
         raise error
-    return go(request, address, Notice(error.detail, "bad"))
+    return go(request, address, Notice(sentence(error.detail), "bad"))
 
 
 def checked(schema: type[Schema], values: Mapping[str, object]) -> Schema:
@@ -81,8 +82,8 @@ def checked(schema: type[Schema], values: Mapping[str, object]) -> Schema:
             )
             for found in error.errors()
         ]
-        first = problems[0]
-        raise Invalid(f"{(first.pointer or '').strip('/').capitalize()}: {first.detail}.", problems) from error
+        where = (problems[0].pointer or "").strip("/").capitalize()
+        raise Invalid(f"{where}: {sentence(problems[0].detail)}.", problems) from error
 
 
 def by_field(

@@ -22,6 +22,7 @@ from muster.console.forms import is_piece, take_notice
 from muster.console.languages import LANGUAGES, language_of, speak
 from muster.console.preferences import THEMES, theme_of
 from muster.console.rooms import Room
+from muster.console.sentences import told
 from muster.console.sessions import SESSION, Sessions
 
 STATIC = Path(__file__).parent / "static"
@@ -139,6 +140,7 @@ def template_engine() -> JinjaTemplateEngine:
         "percent": languages.percent,
         "moment": languages.moment,
         "ago": languages.ago,
+        "told": told,
         "weekday": languages.weekday,
         "plain": plain,
     }

@@ -16,6 +16,7 @@ from muster.console.languages import gettext as _
 from muster.console.pages import Page
 from muster.console.rooms import Room
 from muster.console.rule_texts import editor_texts
+from muster.console.sentences import sentence
 from muster.errors import Conflict, Invalid, MusterError, NotFound, PreconditionFailed, Problem
 from muster.projects.service import project_of
 from muster.rules import RuleError
@@ -136,9 +137,11 @@ async def values(
 
 @post("/rules/check", request_max_body_size=LARGEST_RULE_FORM)
 async def check(request: AnyRequest, room: NamedDependency[Room]) -> Response[Any]:
-    """The answer of `POST /v1/rules/check`."""
+    """The answer of `POST /v1/rules/check`, with problems in the language of the page."""
     body = RuleIn(rule=rule_views.rule_of(await _rule(request)), project_id=await _project_id(request, room))
     found = await previews.check(room.owner, body)
+    for problem in (*found.errors, *found.warnings):
+        problem["detail"] = sentence(problem["detail"])
     return Response(found, status_code=200, headers=pages.HEADERS)
 
 

@@ -13,14 +13,22 @@ import httpx
 
 from benchmarks.bench import OWNER, machine, median, milliseconds, workspace
 from benchmarks.results import keep
+from muster.agents import service as agents
+from muster.agents.schemas import AgentIn
 from muster.api.auth import issue_signin_code
 from muster.app import create_app
 from muster.cohorts import service
 from muster.cohorts.documents import Change, Cohort, Membership, generation_id
 from muster.cohorts.schemas import CohortIn
 from muster.console.views import COHORTS_PER_PAGE
+from muster.experiments import service as experiments
+from muster.experiments.schemas import ExperimentIn
+from muster.projects.documents import Project
+from muster.records.documents import Profile
+from muster.settings import Settings
 
 ADDRESS = "http://muster.test"
+AGENTS, EXPERIMENTS = 20, 50
 
 
 async def main(profiles: int, cohorts: int, rounds: int) -> None:
@@ -34,6 +42,8 @@ async def main(profiles: int, cohorts: int, rounds: int) -> None:
             await visitor.get("/signin", params={"code": await issue_signin_code(OWNER)})
             first = await Cohort.find({"project_id": project.id}).sort("created_at").limit(1).to_list()
             largest = first[0]
+            experiment = await _beside(project, largest.id, resources.settings)
+            someone = await Profile.get_motor_collection().find_one({"project_id": project.id}) or {}
             lines = [
                 "## Pages of the console",
                 "",
@@ -50,6 +60,17 @@ async def main(profiles: int, cohorts: int, rounds: int) -> None:
                 f"a cohort of {largest.member_count:,}": f"/cohorts/{largest.id}",
                 "its entries and exits": f"/cohorts/{largest.id}/changes",
                 "jobs": "/jobs",
+                "a profile": "/profile?who=" + str(someone["pii_id"]),
+                "what is imported of Attio": "/attio?tab=imported",
+                "assign": f"/assign?cohort={largest.id}",
+                "assignments": "/assignments",
+                "agents": "/agents",
+                "experiments": "/experiments",
+                "a new experiment": f"/experiments/new?cohort={largest.id}",
+                "an experiment": f"/experiments/{experiment}",
+                "settings": "/settings",
+                "fields": "/settings/fields",
+                "webhooks": "/settings/webhooks",
             }
             took: dict[str, list[float]] = {name: [] for name in pages}
             by_counting = []
@@ -68,6 +89,24 @@ async def main(profiles: int, cohorts: int, rounds: int) -> None:
             ]
         print("\n".join(lines))
         keep("\n".join(lines))
+
+
+async def _beside(project: Project, cohort_id: str, settings: Settings) -> str:
+    """Agents, and an experiment for each of fifty names; the id of the last one."""
+    for number in range(AGENTS):
+        await agents.put(
+            project,
+            f"agent-{number}",
+            AgentIn(name=f"Agent {number}", daily_capacity=20).values(),
+            revs=None,
+            create=True,
+            only_create=False,
+        )
+    made = [
+        await experiments.create(OWNER, ExperimentIn(name=f"Experiment {number}", cohort_id=cohort_id), settings)
+        for number in range(EXPERIMENTS)
+    ]
+    return made[-1].id
 
 
 async def _get(visitor: httpx.AsyncClient, address: str) -> None:

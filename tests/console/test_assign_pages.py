@@ -5,7 +5,9 @@ import re
 from typing import Any
 
 import httpx
+import pytest
 
+from muster.console import assign_routes
 from tests.console.conftest import form_token, sign_in
 from tests.console.test_cohort_pages import notice, send
 from tests.console.worlds import HOSTILE
@@ -45,6 +47,19 @@ async def test_the_plan_says_what_would_happen(ada: httpx.AsyncClient, client: h
     assert loads(limited) == {"Nora": "2"}
     assert "5 wait for capacity" in limited
     assert (await client.get("/v1/jobs", params={"kind": "assign"})).json()["items"] == []
+
+
+async def test_the_plan_of_a_large_cohort_comes_by_itself(
+    ada: httpx.AsyncClient, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading all members takes longer than a page may take."""
+    cohort = await world(client)
+    monkeypatch.setattr(assign_routes, "PLANNED_AT_ONCE", 7)
+    page = (await ada.get("/assign", params={"cohort": cohort})).text
+    assert loads(page) == {}
+    assert 'hx-trigger="load"' in page
+    values = {"cohort": cohort, "agent": ["nora", "omar"], "strategy": "round_robin", "reassign": "yes"}
+    assert loads((await send(ada, "/assign", "/assign", do="plan", **values)).text) == {"Nora": "4", "Omar": "3"}
 
 
 async def test_leads_are_assigned_tried_again_and_taken_back(ada: httpx.AsyncClient, client: httpx.AsyncClient) -> None:

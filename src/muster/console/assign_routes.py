@@ -21,6 +21,8 @@ from muster.jobs.documents import Job
 from muster.jobs.service import job_of
 from muster.projects.service import project_of
 
+PLANNED_AT_ONCE = 5_000  # members
+
 AnyRequest = Request[Any, Any, Any]
 Seen = Annotated[str | None, QueryParameter(max_length=64)]
 ChosenCohort = Annotated[str, QueryParameter(max_length=100)]
@@ -31,7 +33,7 @@ async def choose(room: NamedDependency[Room], cohort: ChosenCohort = "") -> Resp
     """Choose a cohort, agents and a strategy."""
     agents = await assign_views.all_agents(room.project)
     active = tuple(agent.id for agent in agents if agent.active)
-    return await _form(room, Choice(cohort_id=cohort, agent_ids=active), agents, with_plan=bool(cohort))
+    return await _form(room, Choice(cohort_id=cohort, agent_ids=active), agents, with_plan=bool(cohort), at_once=False)
 
 
 @post("/assign", status_code=200)
@@ -54,11 +56,20 @@ async def assign(request: AnyRequest, room: NamedDependency[Room]) -> Response[A
 
 
 async def _form(
-    room: Room, choice: Choice, agents: list[AgentOut], *, with_plan: bool = False, problem: MusterError | None = None
+    room: Room,
+    choice: Choice,
+    agents: list[AgentOut],
+    *,
+    with_plan: bool = False,
+    at_once: bool = True,
+    problem: MusterError | None = None,
 ) -> Response[Any]:
+    """The form. The plan of a large cohort takes its time; unless it has to be there `at_once`, it comes by itself."""
     picked = await picker(room.project, q=choice.q, chosen=choice.cohort_id)
     plan: Plan | None = None
-    if with_plan and picked.chosen and choice.agent_ids:
+    can_plan = with_plan and bool(picked.chosen) and bool(choice.agent_ids)
+    comes_later = can_plan and not at_once and bool(picked.chosen and picked.chosen.member_count > PLANNED_AT_ONCE)
+    if can_plan and picked.chosen and not comes_later:
         try:
             body = forms.checked(AssignIn, choice.as_body(dry_run=True))
             found = await assignments.assign(room.owner, picked.chosen.id, body)
@@ -75,6 +86,7 @@ async def _form(
         picker=picked,
         agents=agents,
         plan=plan,
+        comes_later=comes_later,
         problems=[each.detail for each in forms.problems_of(problem)] if problem else [],
         newest=newest.lines,
     )

@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Iterator
+from itertools import islice
 
 import httpx
 import pytest
@@ -11,9 +12,12 @@ from hypothesis import strategies as st
 
 from muster.console import languages, sentences
 from muster.jobs.documents import Job
+from muster.rules import RuleError
 from tests.console.test_cohort_pages import notice, send
 from tests.console.test_job_pages import made
 from tests.console.worlds import HOSTILE
+from tests.rules.engines import read_or_refuse
+from tests.rules.fuzzing import Fuzz
 
 PLACE = re.compile(r"%\(\d\)s")
 LONGEST = 20_000  # characters of a field of a form, which a sentence may repeat
@@ -50,6 +54,18 @@ def test_sentences_are_found_in_the_source() -> None:
     ):
         assert text in found, text
     assert "src/muster/agents/service.py" in found["%(1)s is not active."]
+
+
+def test_what_is_wrong_with_a_rule_is_found_again() -> None:
+    """Of thousands of rules that are wrong in many ways, each problem is known by its sentence."""
+    languages.speak("fr")
+    told = 0
+    for _kind, source in islice(Fuzz(2), 2_500):
+        rule = read_or_refuse(source)
+        for problem in rule.problems if isinstance(rule, RuleError) else rule.warnings:
+            told += 1
+            assert sentences.translated(problem.detail) is not None, problem.detail
+    assert told > 2_000
 
 
 texts = st.text(st.characters(codec="utf-8", exclude_characters=",\u2068\u2069"), min_size=1, max_size=30)

@@ -22,7 +22,7 @@ async def build(api: httpx.AsyncClient, name: Callable[[str], str]) -> str:
         "finished_at": datetime.now(UTC),
         "progress": {"done": 4, "total": 4},
         "result": {"imported": 3, "updated": 0, "unchanged": 0, "failed": 1, "files": 3, "commit": "4f1c22ab90d1"},
-        "failures": [{"record_id": "a1b2", "detail": "It has no name."}],
+        "failures": [{"record_id": "a1b2", "detail": "Its record a1b2 is no company or person that the key may see."}],
     }
     await Job.get_motor_collection().update_one({"_id": job.id}, {"$set": ended})
     for number, state in enumerate(("synced", "pending", "error")):
@@ -35,7 +35,7 @@ async def build(api: httpx.AsyncClient, name: Callable[[str], str]) -> str:
             local_file_path=f"attio/person/lind-{number}.json",
             imported_at=datetime.now(UTC),
             sync_status=state,
-            sync_error="Attio has it no longer." if state == "error" else None,
+            sync_error="Attio has merged it into 9f3c." if state == "error" else None,
             pii_id="reader",
             subject_id=f"attio-{number}",
             job_id=job.id,

@@ -25,8 +25,9 @@ TRANSLATED = ("fr", "ar")
 
 # Where sentences are for callers of the API, for a terminal or for a log alone.
 _ELSEWHERE = re.compile(
-    r"\w+/(\w*routes|commands|files|callbacks|relay|planning|models|oracle|index_\w+)\.py|"
-    r"attio/(deliveries|hook\w*)\.py|api/(idempotency|jwks|requests|health|numbering|keys)\.py"
+    r"\w+/(\w*routes|\w*commands|files|callbacks|relay|planning|models|oracle|index_\w+)\.py|"
+    r"attio/(deliveries|hook\w*)\.py|api/(idempotency|jwks|requests|health|numbering|keys|documentation)\.py|"
+    r"rules/(functions|near|predicates|source)\.py|records/(demo\w*|registry_file)\.py|jobs/doorbell\.py"
 )
 _SAID_BY = frozenset(
     {
@@ -51,7 +52,7 @@ _NAMES = frozenset({"detail", "said", "sentence", "reason"})
 _LISTS = frozenset({"holdings", "users_of"})  # functions whose answers stand in sentences
 _FEWEST_LETTERS = 4  # a sentence with fewer would be found everywhere
 
-# What pydantic says of a body, and words that stand in sentences as values.
+# What pydantic says of a body, and rule-engine of a text; and words that stand in sentences as values.
 _BESIDE = (
     *("Field required", "Extra inputs are not permitted", "Input should be a valid number", "Input should be %(1)s"),
     *("String should have at least %(1)s character", "String should have at least %(1)s characters"),
@@ -61,9 +62,13 @@ _BESIDE = (
     *("Input should be a valid integer", "Input should be a valid string", "Input should be a valid boolean"),
     *("List should have at least %(1)s item after validation, not %(2)s", "Input should be a valid list"),
     *("List should have at most %(1)s items after validation, not %(2)s", "%(1)s or %(2)s"),
+    "Invalid string literal.",
     *("a lead", "%(1)s leads", "queued", "running", "succeeded", "failed", "cancelled"),
     "If-Match names another revision: somebody changed or deleted this. Read it again.",
 )
+
+_WHOLE = re.compile(r"[A-Za-z%`$][^\n]* [^\n]*(\.|\. \(?%\(\d+\)s\)?|: %\(\d+\)s)")
+_LOGGED = re.compile(r"%[-.\d]*[sdf]")  # the places of a message for the log
 
 _PLACE = re.compile(r"%\((\d+)\)s")
 
@@ -173,17 +178,35 @@ def sentences() -> dict[str, list[str]]:
 
 
 def _said_in(tree: ast.AST) -> Iterator[str]:
+    """Whatever looks like a whole sentence, and what is said by an error or under a name, whole or not."""
+    passed_over = set(_passed_over(tree))
     for node in ast.walk(tree):
+        if isinstance(node, ast.Constant | ast.JoinedStr) and node not in passed_over:
+            yield from (text for text in _texts_of(node) if _WHOLE.fullmatch(text) and not _LOGGED.search(text))
         match node:
             case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)) if name in _SAID_BY:
                 for argument in (*node.args[:1], *(each.value for each in node.keywords if each.arg == "detail")):
                     yield from _texts_of(argument)
-            case ast.Assign(targets=[ast.Name(id=name)], value=value) if name in _NAMES or name.isupper():
-                yield from (text for text in _texts_of(value) if name in _NAMES or text.endswith("."))
+            case ast.Assign(targets=[ast.Name(id=name)], value=value) if name in _NAMES:
+                yield from _texts_of(value)
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) if name in _LISTS:
                 for inner in ast.walk(node):
                     if isinstance(inner, ast.JoinedStr | ast.IfExp):
                         yield from _texts_of(inner)
+
+
+def _passed_over(tree: ast.AST) -> Iterator[ast.AST]:
+    """What is no sentence of its own: docstrings, descriptions of the API, texts of the console, pieces of others."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Expr(value=ast.Constant() as text):
+                yield text
+            case ast.keyword(arg="description" | "summary" | "title", value=value):
+                yield from ast.walk(value)
+            case ast.JoinedStr(values=values):
+                yield from values
+            case ast.Call(func=ast.Name(id="_" | "marked" | "ngettext")):
+                yield from ast.walk(node)
 
 
 def _texts_of(node: ast.expr) -> list[str]:

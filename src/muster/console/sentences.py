@@ -31,21 +31,10 @@ _ELSEWHERE = re.compile(
 )
 _SAID_BY = frozenset(
     {
-        *(
-            "Unauthenticated",
-            "Forbidden",
-            "UnsupportedMedia",
-            "BadRequest",
-            "NotFound",
-            "Conflict",
-            "PreconditionFailed",
-            "TooLarge",
-            "Invalid",
-            "Unavailable",
-            "Problem",
-        ),
+        *("BadRequest", "Unauthenticated", "Forbidden", "NotFound", "Conflict", "PreconditionFailed", "TooLarge"),
+        *("UnsupportedMedia", "Invalid", "Unavailable", "Problem", "ValueError", "DoesNotFitError"),
         *("AttioKeyRefused", "AttioApiError", "AttioNotFound", "AttioRefused", "AttioUnavailable"),
-        *("Refused", "Refusal", "DoesNotFitError", "ValueError", "GitTrouble", "Unreadable", "Remark"),
+        *("Refused", "Refusal", "GitTrouble"),
     }
 )
 _NAMES = frozenset({"detail", "said", "sentence", "reason"})
@@ -61,10 +50,9 @@ _BESIDE = (
     *("Input should be less than or equal to %(1)s", "Input should be less than %(1)s"),
     *("Input should be a valid integer", "Input should be a valid string", "Input should be a valid boolean"),
     *("List should have at least %(1)s item after validation, not %(2)s", "Input should be a valid list"),
-    *("List should have at most %(1)s items after validation, not %(2)s", "%(1)s or %(2)s"),
+    *("List should have at most %(1)s items after validation, not %(2)s", "Input should be %(1)s or %(2)s"),
     "Invalid string literal.",
     *("a lead", "%(1)s leads", "queued", "running", "succeeded", "failed", "cancelled"),
-    "If-Match names another revision: somebody changed or deleted this. Read it again.",
 )
 
 _WHOLE = re.compile(r"[A-Za-z%`$][^\n]* [^\n]*(\.|\. \(?%\(\d+\)s\)?|: %\(\d+\)s)")

@@ -1,5 +1,6 @@
 """The settings: language and looks, the project with its time zone, the fields of the registry."""
 
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from litestar import Request, Response, get, post
@@ -90,7 +91,7 @@ def _settings(
         problems=fields,
         other_problems=[problem.detail for problem in rest],
         zones=settings_views.time_zones(),
-        now=settings_views.now(),
+        now=datetime.now(UTC),
     )
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cache
 from zoneinfo import available_timezones
 
@@ -96,8 +95,3 @@ async def webhook_detail(
         owner, webhook_id, state=state, limit=DELIVERIES_PER_PAGE, cursor=cursor
     )
     return WebhookDetail(WebhookOut.of(webhook), [DeliveryOut.of(each) for each in found], following)
-
-
-def now() -> datetime:
-    """The present moment, for who chooses a time zone."""
-    return datetime.now(UTC)

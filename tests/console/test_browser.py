@@ -1,5 +1,6 @@
 """The console in a real browser."""
 
+import re
 from collections.abc import Callable
 
 import httpx
@@ -74,6 +75,29 @@ async def test_everything_works_without_scripts(
         await expect(page).to_have_url(f"{address}/signin")
         await page.goto(address)
         await expect(page).to_have_url(f"{address}/signin")
+
+
+async def test_a_search_stands_in_the_address(chromium: Browser, address: str, api: httpx.AsyncClient) -> None:
+    """Whoever comes back to a search, or is sent its address, finds it as it was; no letter of it is a step back."""
+    for name in ("Best leads", "Worst leads"):
+        await api.post("/v1/cohorts", json={"name": name, "kind": "static"})
+    async with browsing(chromium, address) as page:
+        await page.goto(f"{address}/signin?code={await issue_signin_code('ada')}")
+        await page.get_by_role("link", name="Cohorts", exact=True).click()
+        rows = page.locator("#list tbody tr")
+        await expect(rows).to_have_count(2)
+        await page.get_by_label("Search cohorts").press_sequentially("best")
+        await expect(rows).to_have_count(1)
+        await expect(page).to_have_url(re.compile("q=best"))
+        await rows.get_by_role("link").first.click()
+        await expect(page.get_by_role("heading", name="Best leads")).to_be_visible()
+        await page.go_back()
+        await expect(page.get_by_label("Search cohorts")).to_have_value("best")
+        await expect(rows).to_have_count(1)
+        await page.go_back()
+        await expect(page).to_have_url(f"{address}/")
+        stored = await page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}])")
+        assert "leads" not in stored, "a page is kept in the browser"
 
 
 async def test_a_page_left_open_leaves_when_its_session_ends(

@@ -133,7 +133,13 @@ async def test_why_marks_every_condition(ada: httpx.AsyncClient, client: httpx.A
     marks = re.findall(r'<li class="(holds|fails)">\s*<span[^>]*>[✓✗]</span>\s*<code dir="ltr">(.*?)</code>', page)
     assert [(mark == "holds", html.unescape(text)) for mark, text in marks] == list(conditions(told["conditions"]))
     assert marks[0] == ("fails", html.escape(RULE).replace("&#x27;", "&#39;"))
-    for unknown in ("nobody", HOSTILE):
+    await client.put("/v1/contacts/lead-03", json={"email": "Three@example.com"})
+    by_address = (await ada.get(here, params={"pii_id": "three@EXAMPLE.com"})).text
+    assert re.search(r'<a href="/profile\?who=lead-03"><bdi>.*</bdi></a> is not a member\.', by_address)
+    await client.put("/v1/contacts/lead-04", json={"email": "three@example.com"})
+    several = (await ada.get(here, params={"pii_id": "three@example.com"})).text
+    assert re.findall(r'href="[^"]*/why\?pii_id=([^"]*)"', several) == ["lead-03", "lead-04"]
+    for unknown in ("nobody", "nobody@example.com", HOSTILE):
         page = (await ada.get(here, params={"pii_id": unknown})).text
         assert "There is no profile" in page
         assert "<img src=x" not in page

@@ -13,7 +13,7 @@ from muster.cohorts.by_hand import ByHand
 from muster.cohorts.documents import Cohort
 from muster.cohorts.progress import progress
 from muster.cohorts.schemas import MembersIn
-from muster.console import cohort_views, forms, pages
+from muster.console import cohort_views, forms, pages, profile_views
 from muster.console.forms import Notice
 from muster.console.languages import gettext as _
 from muster.console.languages import ngettext, number
@@ -59,12 +59,18 @@ async def remove(request: AnyRequest, room: NamedDependency[Room], cohort_id: Fr
 
 @get("/cohorts/{cohort_id:str}/why")
 async def why(room: NamedDependency[Room], cohort_id: FromPath[str], pii_id: Asked = "") -> Response[Any]:
-    """Why somebody is in a cohort, or not: every condition of its rule with its result."""
+    """Why somebody is in a cohort, or not: every condition of its rule with its result.
+
+    `pii_id` may be a contact's e-mail address too; where it is that of several profiles, one of them is to be chosen.
+    """
     cohort, zone = await cohort_views.cohort_and_zone(room.owner, cohort_id)
-    found, problem = None, None
-    if pii_id.strip():
+    asked = pii_id.strip()
+    meant = await profile_views.whose(cohort.project_id, asked) if asked else []
+    found, called, problem = None, None, None
+    if asked and len(meant) < 2:
         try:
-            found = await explanations.explanation(room.owner, cohort_id, pii_id.strip())
+            found = await explanations.explanation(room.owner, cohort_id, *(meant or [asked]))
+            called = await profile_views.name_of(cohort.project_id, meant[0]) if meant else None
         except MusterError as error:
             problem = error.detail
     return Page(
@@ -73,10 +79,13 @@ async def why(room: NamedDependency[Room], cohort_id: FromPath[str], pii_id: Ask
         section="cohorts",
         crumbs=_way(cohort, _("Why")),
         cohort=cohort,
-        pii_id=pii_id.strip(),
+        asked=asked,
+        meant=meant,
+        called=called,
         found=found,
         problem=problem,
         zone=zone,
+        elsewhere=room.elsewhere(cohort.project_id),
     )
 
 

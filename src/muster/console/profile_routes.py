@@ -33,7 +33,7 @@ async def profile(
     """
     home = await _project(room, project_id)
     who = who.strip()
-    found = await profile_views.whose(home, who) if who else []
+    found = await profile_views.whose(home.id, who) if who else []
     shown = await profile_views.shown_profile(home, found[0]) if len(found) == 1 else None
     version = live.version_of(shown)
     if seen == version:

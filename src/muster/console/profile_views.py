@@ -36,13 +36,19 @@ class ShownProfile:
     agents: Mapping[str, str]
 
 
-async def whose(project: Project, who: str) -> list[str]:
+async def whose(project_id: str, who: str) -> list[str]:
     """The `pii_id`s meant by a `pii_id` or a contact's e-mail address."""
     try:
-        return [(await service.profile(project.id, who)).pii_id]
+        return [(await service.profile(project_id, who)).pii_id]
     except NotFound:
         address = normalised_address(who)
-        return sorted((await contacts_with(project.id, [address])).get(address, ())) if address else []
+        return sorted((await contacts_with(project_id, [address])).get(address, ())) if address else []
+
+
+async def name_of(project_id: str, pii_id: str) -> str | None:
+    """The name of a profile, where any of its parts tells one. Raises NotFound."""
+    profile = await service.profile(project_id, pii_id)
+    return members.name_and_type(profile.model_dump(include=set(PARTS), exclude_none=True))[0]
 
 
 async def shown_profile(project: Project, pii_id: str) -> ShownProfile:

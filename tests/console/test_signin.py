@@ -1,8 +1,11 @@
 """Getting in and out: links that work once, tokens, sessions, and forms that nobody else can send."""
 
+import html
+import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
 
 import httpx
 import jwt
@@ -13,6 +16,7 @@ from muster.api.documents import SigninCode
 from muster.console.sessions import SESSION, SESSION_SECONDS, VISITOR, Sessions
 from muster.settings import Settings
 from tests.console.conftest import form_token, sign_in
+from tests.console.worlds import HOSTILE
 
 
 async def test_a_printed_link_signs_in_once(visitor: httpx.AsyncClient) -> None:
@@ -79,6 +83,91 @@ async def test_a_session_ends_no_later_than_its_token(visitor: httpx.AsyncClient
     assert session["exp"] <= time.time() + 60
 
 
+async def test_one_is_led_back_to_the_page_that_was_asked_for(
+    visitor: httpx.AsyncClient, token_for: Callable[[str], str]
+) -> None:
+    """By the form, by a link, and from a page that refreshes itself; never out of the console."""
+    asked = await visitor.get("/cohorts?q=best%26worst&kind=static")
+    assert asked.status_code == 303
+    page = await visitor.get(asked.headers["location"])
+    kept = html.unescape(re.findall(r'name="next" value="([^"]*)"', page.text)[0])
+    assert kept == "/cohorts?q=best%26worst&kind=static"
+    body = {"form_token": form_token(page.text), "token": token_for("ada"), "next": kept}
+    assert (await visitor.post("/signin", data=body)).headers["location"] == kept
+    assert (await visitor.get("/signin", params={"next": "/jobs"})).headers["location"] == "/jobs"
+
+    visitor.cookies.clear()
+    piece = {"HX-Request": "true", "HX-Current-URL": "http://muster.test/cohorts/COH-1?cursor=x#members"}
+    refreshed = await visitor.get("/cohorts/COH-1", headers=piece)
+    assert (refreshed.status_code, refreshed.headers["hx-redirect"]) == (
+        401,
+        "/signin?next=%2Fcohorts%2FCOH-1%3Fcursor%3Dx",
+    )
+    assert (await visitor.get("/")).headers["location"] == "/signin"
+    for elsewhere in ("https://evil.example/", "//evil.example", "/\\evil.example", "/\t/evil.example", "javascript:x"):
+        link = await visitor.get("/signin", params={"code": await issue_signin_code("ada"), "next": elsewhere})
+        assert link.headers["location"] == "/", elsewhere
+        visitor.cookies.clear()
+
+
+OURS = {"Sec-Fetch-Site": "same-origin"}
+
+
+async def test_what_was_typed_outlives_its_session(
+    visitor: httpx.AsyncClient, token_for: Callable[[str], str], client: httpx.AsyncClient
+) -> None:
+    """A form sent after its session ended is kept through signing in, a wrong token too, and done when sent again."""
+    await sign_in(visitor, "ada")
+    asked = {"name": HOSTILE, "kind": "dynamic", "rule": "lead.score > 5\nand true", "description": ""}
+    typed = {**asked, "api_key": "s3cret", "form_token": form_token((await visitor.get("/cohorts/new")).text)}
+    visitor.cookies.clear()
+    page = await visitor.post("/cohorts/new", data=typed, headers=OURS, follow_redirects=True)
+    for token, status in (("wrong", 200), (token_for("ada"), 401)):
+        assert page.status_code == status
+        assert "What you typed is kept" in page.text
+        page = await visitor.post("/signin", data={**fields_of(page.text), "token": token})
+    assert page.status_code == 200
+    assert "s3cret" not in page.text
+    assert "<img src=x" not in page.text
+    assert (await client.get("/v1/cohorts")).json()["items"] == []
+    again = fields_of(page.text)
+    assert again.items() >= asked.items()
+    assert re.findall(r'<form method="post" action="([^"]*)"', page.text)[-1] == "/cohorts/new"
+    assert (await visitor.post("/cohorts/new", data=again, headers=OURS)).status_code == 303
+    assert [cohort["name"] for cohort in (await client.get("/v1/cohorts")).json()["items"]] == [HOSTILE]
+
+
+async def test_what_was_typed_before_one_signed_in_in_another_tab_is_kept(visitor: httpx.AsyncClient) -> None:
+    await sign_in(visitor, "ada")
+    typed = {"name": "A", "kind": "static", "form_token": form_token((await visitor.get("/cohorts/new")).text)}
+    visitor.cookies.clear()
+    await sign_in(visitor, "ada")
+    page = await visitor.post("/cohorts/new", data=typed, headers=OURS, follow_redirects=True)
+    assert "Not sent yet" in page.text
+    assert (await visitor.post("/cohorts/new", data=fields_of(page.text), headers=OURS)).status_code == 303
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "none", None])
+async def test_no_other_site_has_a_form_kept(visitor: httpx.AsyncClient, site: str | None) -> None:
+    """A browser that sends no session with another site's form must not offer to send it with one."""
+    headers = {} if site is None else {"Sec-Fetch-Site": site}
+    answer = await visitor.post("/cohorts/new", data={"name": "Evil"}, headers=headers)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/signin")
+    direct = await visitor.post("/signin/keep?next=/cohorts/new", data={"name": "Evil"}, headers=headers)
+    assert (direct.status_code, direct.headers["location"]) == (303, "/signin")
+    await sign_in(visitor, "ada")
+    assert (await visitor.post("/cohorts/new", data={"name": "Evil"}, headers=headers)).status_code == 403
+
+
+def fields_of(page: str) -> dict[str, str]:
+    """What the last form of a page carries unseen."""
+    form = page.rsplit('<form method="post"', 1)[1].partition("</form>")[0]
+    return {
+        name: html.unescape(value)
+        for name, value in re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)"', form)
+    }
+
+
 @pytest.mark.parametrize("token", ["", "nonsense", "a.b.c", "expired", "ünïcode"])
 async def test_a_token_that_does_not_hold_brings_the_form_back(
     visitor: httpx.AsyncClient, settings: Settings, token: str
@@ -137,7 +226,8 @@ async def test_signing_out_ends_the_session_in_the_browser(ada: httpx.AsyncClien
 @pytest.mark.parametrize("path", ["/", "/cohorts/COH-1", "/?q=x"])
 async def test_who_is_signed_out_is_sent_to_sign_in(visitor: httpx.AsyncClient, path: str) -> None:
     answer = await visitor.get(path)
-    assert (answer.status_code, answer.headers["location"]) == (303, "/signin")
+    there = "/signin" if path == "/" else f"/signin?next={quote(path, safe='')}"
+    assert (answer.status_code, answer.headers["location"]) == (303, there)
     refresh = await visitor.get(path, headers={"HX-Request": "true"})
     assert (refresh.status_code, refresh.headers["hx-redirect"]) == (401, "/signin")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from litestar import MediaType, Request, Response
@@ -17,17 +17,18 @@ from litestar.response import Redirect, Template
 from litestar.types import ExceptionHandlersMap
 
 from muster.api import problems
-from muster.console import languages
+from muster.console import forms, languages
 from muster.console.forms import is_piece, take_notice
 from muster.console.languages import LANGUAGES, language_of, speak
 from muster.console.preferences import THEMES, theme_of
 from muster.console.rooms import Room
 from muster.console.sentences import told
-from muster.console.sessions import SESSION, Sessions
+from muster.console.sessions import SESSION, Sessions, StaleForm, is_from_our_page
 
 STATIC = Path(__file__).parent / "static"
 TEMPLATES = Path(__file__).parent / "templates"
 SIGN_IN = "/signin"
+KEEP = "/signin/keep"
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -116,7 +117,7 @@ def address(path: str, **query: object) -> str:
 def _back(request: AnyRequest, owner: str | None) -> str:
     """Where a form in the frame of the page leads back to: this page, if it can be asked for again."""
     if owner is None:
-        return SIGN_IN
+        return address(SIGN_IN, next=request.query_params.get("next"))
     query = request.scope["query_string"].decode("latin-1")
     return f"{request.url.path}?{query}".rstrip("?") if request.method == "GET" else "/"
 
@@ -165,14 +166,37 @@ def _as_page(handler: Callable[[AnyRequest, Any], Response[dict[str, Any]]]) -> 
     def page(request: AnyRequest, error: Exception) -> Response[Any]:
         problem = handler(request, error).content
         speak(language_of(request).code)
+        is_late = problem["status"] == 401 or isinstance(error, StaleForm)
+        if is_late and (kept := _kept(request)):
+            return kept
         if problem["status"] != 401:
             template = "problem.html" if is_piece(request) else "error.html"
             return Page(template, status_code=problem["status"], problem=problem, title=_title(problem))
-        if is_piece(request):  # a page that refreshes itself: the browser has to leave it
-            return Response(None, status_code=401, headers={"HX-Redirect": SIGN_IN}, media_type=MediaType.TEXT)
-        return Redirect(SIGN_IN, status_code=303, headers=HEADERS)
+        if not is_piece(request):
+            return Redirect(_sign_in(request), status_code=303, headers=HEADERS)
+        if request.method == "GET":  # a page that refreshes itself: the browser has to leave it
+            leave = {"HX-Redirect": _sign_in(request)}
+            return Response(None, status_code=401, headers=leave, media_type=MediaType.TEXT)
+        return Page("signed_out.html", status_code=401)
 
     return page
+
+
+def _sign_in(request: AnyRequest) -> str:
+    """Where to sign in, so that one is led back to the page that was asked for."""
+    shown = urlsplit(request.headers.get("hx-current-url", "") if is_piece(request) else str(request.url))
+    back = forms.ours(shown._replace(scheme="", netloc="", fragment="").geturl()) if request.method == "GET" else "/"
+    return address(SIGN_IN, next=back if back != "/" else None)
+
+
+def _kept(request: AnyRequest) -> Response[Any] | None:
+    """A form of ours that comes too late is sent on, as it is, to where what was typed is kept."""
+    if request.method != "POST" or is_piece(request) or not is_from_our_page(request):
+        return None
+    path = request.url.path
+    if path in {SIGN_IN, "/signout"}:
+        return None
+    return Redirect(address(KEEP, next=path), status_code=307, headers=HEADERS)
 
 
 def _title(problem: Mapping[str, Any]) -> str:

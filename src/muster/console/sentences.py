@@ -32,7 +32,7 @@ _ELSEWHERE = re.compile(
 _SAID_BY = frozenset(
     {
         *("BadRequest", "Unauthenticated", "Forbidden", "NotFound", "Conflict", "PreconditionFailed", "TooLarge"),
-        *("UnsupportedMedia", "Invalid", "Unavailable", "Problem", "ValueError", "DoesNotFitError"),
+        *("UnsupportedMedia", "StaleForm", "Invalid", "Unavailable", "Problem", "ValueError", "DoesNotFitError"),
         *("AttioKeyRefused", "AttioApiError", "AttioNotFound", "AttioRefused", "AttioUnavailable"),
         *("Refused", "Refusal", "GitTrouble"),
     }

@@ -21,12 +21,19 @@ SESSION: Final = "muster_session"
 VISITOR: Final = "muster_visitor"  # before anybody signed in: what the sign-in form is bound to
 FORM_TOKEN: Final = "form_token"  # noqa: S105  # the name of a form's field
 
+ANY_FORM: Final[dict[str, Any]] = {"any_form": True}
+"""`opt=ANY_FORM` on a route: it reads a form without a token, and changes nothing."""
+
 CONSOLE: Final[dict[str, Any]] = {"console": True}
 """`opt=CONSOLE` on a route: a session cookie is accepted here. Everywhere else it counts for nothing."""
 
 FORM = "application/x-www-form-urlencoded"
 
 AnyRequest = Request[Any, Any, Any]
+
+
+class StaleForm(Forbidden):
+    """A form that is not of this session: of an earlier one, or of another site."""
 
 
 class Sessions:
@@ -84,8 +91,8 @@ class Sessions:
         return hmac.digest(self._form_key, cookie.encode(), "sha256").hex() if cookie else ""
 
     async def check_form(self, request: AnyRequest) -> None:
-        """Let a form pass only if it came from a page of ours. Raises UnsupportedMedia, Forbidden."""
-        if request.method in {"GET", "HEAD", "OPTIONS"}:
+        """Let a form pass only if it came from a page of ours. Raises UnsupportedMedia, StaleForm."""
+        if request.method in {"GET", "HEAD", "OPTIONS"} or request.route_handler.opt.get("any_form"):
             return
         if media_type(request) != FORM:
             raise UnsupportedMedia(f"This address reads {FORM}.")
@@ -94,7 +101,15 @@ class Sessions:
         expected, given = self.form_token(cookie), form.get(FORM_TOKEN)
         fits = isinstance(given, str) and hmac.compare_digest(given.encode("utf-8", "surrogatepass"), expected.encode())
         if not expected or not fits:
-            raise Forbidden("This form is too old or came from elsewhere; load the page again and repeat.")
+            raise StaleForm("This form is too old or came from elsewhere; load the page again and repeat.")
+
+
+def is_from_our_page(request: AnyRequest) -> bool:
+    """Whether the browser vouches that a form was on a page of ours.
+
+    https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header
+    """
+    return request.headers.get("sec-fetch-site") == "same-origin" and media_type(request) == FORM
 
 
 def ended(request: AnyRequest) -> Cookie:

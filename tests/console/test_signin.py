@@ -139,11 +139,14 @@ async def test_what_was_typed_outlives_its_session(
 
 async def test_what_was_typed_before_one_signed_in_in_another_tab_is_kept(visitor: httpx.AsyncClient) -> None:
     await sign_in(visitor, "ada")
-    typed = {"name": "A", "kind": "static", "form_token": form_token((await visitor.get("/cohorts/new")).text)}
+    asked = {"tags": ["z", "a", "b"], "name": "A", "kind": "static"}
+    typed = {**asked, "form_token": form_token((await visitor.get("/cohorts/new")).text)}
     visitor.cookies.clear()
     await sign_in(visitor, "ada")
     page = await visitor.post("/cohorts/new", data=typed, headers=OURS, follow_redirects=True)
     assert "Not sent yet" in page.text
+    shown = re.findall(r'<input type="hidden" name="(\w*)" value="(\w)\w*"', page.text)[-5:]
+    assert shown == [("tags", "z"), ("tags", "a"), ("tags", "b"), ("name", "A"), ("kind", "s")]
     assert (await visitor.post("/cohorts/new", data=fields_of(page.text), headers=OURS)).status_code == 303
 
 

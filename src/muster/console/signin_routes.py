@@ -47,7 +47,7 @@ async def sign_in(request: AnyRequest) -> Response[Any]:
     tokens: BearerTokens = request.app.state.tokens
     form = await request.form()
     token, after = str(form.get("token", "")).strip(), str(form.get("next", "/"))
-    typed = _typed(form.multi_items(), "typed.") if "typed" in form else None
+    typed = _typed(form.items(), "typed.") if "typed" in form else None
     try:
         owner = await tokens.owner(token)
     except Unauthenticated as error:
@@ -65,7 +65,7 @@ async def keep(request: AnyRequest, next: Next) -> Response[Any]:  # noqa: A002
     if not is_from_our_page(request):
         return Redirect(pages.SIGN_IN, status_code=303, headers=pages.HEADERS)
     sessions: Sessions = request.app.state.sessions
-    typed = _typed((await request.form()).multi_items())
+    typed = _typed((await request.form()).items())
     if sessions.owner(request) is None:
         return _sign_in_form(request, None, next, typed)
     return Page("send_again.html", next=forms.ours(next), typed=typed)

@@ -23,9 +23,11 @@ from muster.embedded import ports
 from muster.resources import DOCUMENTS, Resources
 from muster.settings import Settings
 from tests.cohorts.conftest import watching
+from tests.console.editing import ready
 from tests.waiting import until
 
 PATIENCE = 20_000  # milliseconds
+PEOPLE = [("P1", 80, "US", "new"), ("P2", 90, "SE", "won"), ("P3", 10, "US", "won"), ("P4", 60, "US", "won")]
 
 expect.set_options(timeout=PATIENCE)
 
@@ -128,3 +130,16 @@ async def browsing(
     status = f"Failed to load resource: the server responded with a status of {refused} "
     borne = ("htmx:sendAbort", "htmx:afterRequest", status)
     assert not [each for each in complaints if not each.startswith(borne)]
+
+
+@pytest.fixture
+async def editor(chromium: Browser, address: str, api: httpx.AsyncClient) -> AsyncIterator[Page]:
+    """The form for a new cohort, over four people."""
+    for pii_id, score, country, status in PEOPLE:
+        await api.put(f"/v1/leads/{pii_id}", json={"score": score, "status": status, "name": f"Lead {pii_id}"})
+        await api.put(f"/v1/contacts/{pii_id}", json={"country": country})
+    async with browsing(chromium, address) as page:
+        await page.goto(f"{address}/signin?code={await issue_signin_code('ada')}")
+        await page.goto(f"{address}/cohorts/new")
+        await ready(page)
+        yield page

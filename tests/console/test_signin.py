@@ -103,7 +103,8 @@ async def test_one_is_led_back_to_the_page_that_was_asked_for(
         401,
         "/signin?next=%2Fcohorts%2FCOH-1%3Fcursor%3Dx",
     )
-    assert (await visitor.get("/")).headers["location"] == "/signin"
+    for unsaid in ("/", f"/cohorts?q={'x' * 5000}"):
+        assert (await visitor.get(unsaid)).headers["location"] == "/signin"
     for elsewhere in ("https://evil.example/", "//evil.example", "/\\evil.example", "/\t/evil.example", "javascript:x"):
         link = await visitor.get("/signin", params={"code": await issue_signin_code("ada"), "next": elsewhere})
         assert link.headers["location"] == "/", elsewhere
@@ -121,6 +122,9 @@ async def test_what_was_typed_outlives_its_session(
     asked = {"name": HOSTILE, "kind": "dynamic", "rule": "lead.score > 5\nand true", "description": ""}
     typed = {**asked, "api_key": "s3cret", "form_token": form_token((await visitor.get("/cohorts/new")).text)}
     visitor.cookies.clear()
+    asking = await visitor.post("/assign", data={"do": "plan"}, headers={**OURS, "HX-Request": "true"})
+    assert asking.status_code == 401
+    assert "a form that you send is kept" in asking.text
     page = await visitor.post("/cohorts/new", data=typed, headers=OURS, follow_redirects=True)
     for token, status in (("wrong", 200), (token_for("ada"), 401)):
         assert page.status_code == status

@@ -29,6 +29,7 @@ STATIC = Path(__file__).parent / "static"
 TEMPLATES = Path(__file__).parent / "templates"
 SIGN_IN = "/signin"
 KEEP = "/signin/keep"
+LONGEST_ADDRESS = 4_000  # characters that one is led back to after signing in
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -186,7 +187,7 @@ def _sign_in(request: AnyRequest) -> str:
     """Where to sign in, so that one is led back to the page that was asked for."""
     shown = urlsplit(request.headers.get("hx-current-url", "") if is_piece(request) else str(request.url))
     back = forms.ours(shown._replace(scheme="", netloc="", fragment="").geturl()) if request.method == "GET" else "/"
-    return address(SIGN_IN, next=back if back != "/" else None)
+    return address(SIGN_IN, next=back if back != "/" and len(back) <= LONGEST_ADDRESS else None)
 
 
 def _kept(request: AnyRequest) -> Response[Any] | None:

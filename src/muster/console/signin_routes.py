@@ -16,7 +16,7 @@ from muster.errors import Unauthenticated
 
 AnyRequest = Request[Any, Any, Any]
 Code = Annotated[str | None, QueryParameter(max_length=200)]
-Next = Annotated[str, QueryParameter(max_length=4_000)]
+Next = Annotated[str, QueryParameter(max_length=pages.LONGEST_ADDRESS)]
 Typed = Sequence[tuple[str, str]]
 
 _NOT_KEPT: Final = frozenset({FORM_TOKEN, "api_key"})  # a secret does not come back in a page

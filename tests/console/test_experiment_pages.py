@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from muster.experiments import assignment
 from muster.jobs.documents import Job
 from muster.resources import Resources
 from muster.sandbox.modal import Modal
@@ -141,6 +142,37 @@ async def lab(clean: Resources, token_for: Any) -> AsyncIterator[Lab]:
     modal.stop()
 
 
+async def test_one_cohort_is_given_to_many_experiments(
+    ada: httpx.AsyncClient, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that are chosen run over it from now on; what is refused is told with its reason; very many by a job."""
+    cohort = await people(client)
+    here = f"/cohorts/{cohort}/experiments"
+    assert "No experiments yet" in (await ada.get(here)).text
+    made = [(await client.post("/v1/experiments", json={"name": f"E{place}"})).json()["id"] for place in range(4)]
+    assert await notice(ada, await send(ada, here, here)) == "No experiment was chosen."
+    given = await notice(ada, await send(ada, here, here, experiment=[made[0], made[2]]))
+    assert given == "2 experiments ask its members now."
+    listed = (await client.get("/v1/experiments", params={"cohort_id": cohort})).json()["items"]
+    assert [each["id"] for each in listed] == [made[0], made[2]]
+    page = (await ada.get(here)).text
+    boxes = re.findall(r'name="experiment" value="([^"]*)"[^>]*?(checked disabled)?>', page)
+    assert boxes == [(each, "checked disabled" if each in {made[0], made[2]} else "") for each in made]
+    assert f'href="{here}"' in (await ada.get(f"/cohorts/{cohort}")).text
+
+    refused = await notice(ada, await send(ada, here, here, experiment=[made[1], "EXP-99"]))
+    assert refused == f"1 experiment was not changed. EXP-99: {missing(await client.get('/v1/experiments/EXP-99'))}"
+    assert (await client.get(f"/v1/experiments/{made[1]}")).json()["cohort_id"] == cohort
+    monkeypatch.setattr(assignment, "FROM_A_JOB", 2)
+    by_job = await send(ada, here, here, experiment=made)
+    assert re.fullmatch(r"/jobs/EAJ-\d+", by_job.headers["location"])
+
+
+def missing(answer: httpx.Response) -> str:
+    assert answer.status_code == 404
+    return str(answer.json()["detail"])
+
+
 async def test_a_run_comes_back_arm_by_arm(lab: Lab) -> None:
     """From the button to the charts; their numbers are those of an independent count over all results."""
     await lab.people(60)
@@ -185,5 +217,8 @@ async def test_nothing_of_another_owner_is_run(visitor: httpx.AsyncClient, clien
     token = {"form_token": form_token((await visitor.get("/")).text), "rev": "1"}
     for action in ("run", "edit", "delete"):
         assert (await visitor.post(f"{here}/{action}", data=token)).status_code == 404, action
+    of_cohort = f"/cohorts/{world['dynamic']}/experiments"
+    assert (await visitor.get(of_cohort)).status_code == 404
+    assert (await visitor.post(of_cohort, data={**token, "experiment": world["experiment"]})).status_code == 404
     refused = await visitor.post("/experiments/new", data={**FORM, **token, "cohort": world["dynamic"]})
     assert refused.status_code == 422

@@ -23,6 +23,7 @@ ADDRESSES: Mapping[str, str] = {
     "cohort-progress": "/cohorts/{static}/progress",
     "cohort-why": "/cohorts/{dynamic}/why?pii_id=lead-03",
     "cohort-changes": "/cohorts/{dynamic}/changes",
+    "cohort-experiments": "/cohorts/{dynamic}/experiments",
     "profile": "/profile?who=lead-03",
     "profile-find": "/profile",
     "attio": "/attio?tab=people",

@@ -7,23 +7,29 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 
 from muster.api.paging import Cursor
+from muster.cohorts.service import cohort_of
 from muster.console import experiment_views, forms, live, pages
 from muster.console.experiment_drafts import Draft
 from muster.console.forms import Notice
 from muster.console.languages import gettext as _
+from muster.console.languages import ngettext, number
 from muster.console.pages import Page
 from muster.console.picker import picker
 from muster.console.rooms import Room
+from muster.console.sentences import sentence
 from muster.errors import MusterError, NotFound
-from muster.experiments import run_service, service
+from muster.experiments import assignment, run_service, service
 from muster.experiments.documents import Experiment
-from muster.experiments.schemas import ExperimentIn, ExperimentPatch
+from muster.experiments.schemas import AssignedOut, AssignIn, ExperimentIn, ExperimentPatch
+from muster.jobs.documents import Job
 from muster.projects.service import project_of
 from muster.settings import Settings
 
 AnyRequest = Request[Any, Any, Any]
 Seen = Annotated[str | None, QueryParameter(max_length=64)]
 ChosenCohort = Annotated[str, QueryParameter(max_length=100)]
+
+FAILURES_SAID = 3  # of experiments that were not given a cohort, in a notice
 
 # Of the fields that show what is wrong with them, as problems of the API name them.
 NAMES = ("name", "description", "cohort_id", "count", "sample", "holdout", "seed", "arms", "rest")
@@ -195,4 +201,59 @@ async def delete(request: AnyRequest, room: NamedDependency[Room], experiment_id
     return forms.go(request, "/experiments", Notice(_("%(experiment)s is deleted.") % {"experiment": experiment_id}))
 
 
-ROUTES = [experiments, new, create, edit, save, experiment, follow_experiment, run, delete]
+@get("/cohorts/{cohort_id:str}/experiments")
+async def experiments_for(
+    room: NamedDependency[Room], cohort_id: FromPath[str], cursor: Cursor = None
+) -> Response[Any]:
+    """The experiments of a cohort's project, to be given this cohort."""
+    cohort = await cohort_of(room.owner, cohort_id)
+    project = await project_of(room.owner, cohort.project_id)
+    return Page(
+        "cohort_experiments.html",
+        room=room,
+        section="cohorts",
+        crumbs=[(_("Cohorts"), "/cohorts"), (cohort_id, f"/cohorts/{cohort_id}"), (_("Give it to experiments"), "")],
+        cohort=cohort,
+        shown=await experiment_views.experiment_list(project, cursor=cursor),
+        cursor=cursor,
+        zone=project.time_zone,
+    )
+
+
+@post("/cohorts/{cohort_id:str}/experiments")
+async def give(
+    request: AnyRequest,
+    room: NamedDependency[Room],
+    settings: NamedDependency[Settings],
+    cohort_id: FromPath[str],
+) -> Response[Any]:
+    """Let the chosen experiments run over a cohort; very many of them by a job."""
+    here = f"/cohorts/{cohort_id}/experiments"
+    chosen = [each for each in (await request.form()).getall("experiment", []) if isinstance(each, str)]
+    if not chosen:
+        return forms.go(request, here, Notice(_("No experiment was chosen."), "bad"))
+    try:
+        body = forms.checked(AssignIn, {"experiment_ids": chosen})
+        done = await assignment.assign(room.owner, cohort_id, body.experiment_ids, settings)
+    except MusterError as error:
+        return forms.refused(request, here, error)
+    if isinstance(done, Job):
+        return forms.go(request, f"/jobs/{done.id}")
+    return forms.go(request, here, _given(done))
+
+
+def _given(done: AssignedOut) -> Notice:
+    """What was done, or of what was not the first few with their reasons."""
+    count = len(done.failed) or done.assigned
+    shown = {"count": number(count)}
+    if not done.failed:
+        said = ngettext(
+            "%(count)s experiment asks its members now.", "%(count)s experiments ask its members now.", count
+        )
+        return Notice(said % shown)
+    said = ngettext("%(count)s experiment was not changed.", "%(count)s experiments were not changed.", count)
+    reasons = (f"{each.experiment_id}: {sentence(each.detail)}" for each in done.failed[:FAILURES_SAID])
+    return Notice(" ".join([said % shown, *reasons]), "bad")
+
+
+ROUTES = [experiments, new, create, edit, save, experiment, follow_experiment, run, delete, experiments_for, give]

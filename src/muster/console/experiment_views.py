@@ -32,6 +32,7 @@ class Row:
     id: str
     name: str
     description: str
+    cohort_id: str | None
     takers: "Takers"
     last_run: RunOut | None
 
@@ -115,6 +116,7 @@ async def experiment_list(project: Project, *, cursor: str | None) -> Experiment
             experiment.id,
             experiment.name,
             experiment.description,
+            experiment.cohort_id,
             _takers(experiment, cohorts),
             newest.get(experiment.id),
         )

@@ -137,16 +137,26 @@ def token_for(settings: Settings) -> Callable[[str], str]:
     return lambda owner: auth.issue_token(settings, owner, ONE_HOUR)
 
 
-@pytest.fixture
-async def client(clean: "Resources", token_for: Callable[[str], str]) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the whole application in this process, signed in as "ada". Another owner: pass other headers."""
+@pytest.fixture(scope="session")
+def application(settings: Settings) -> "Litestar":
+    """The whole application, made once: that takes longer than most tests. It starts and stops for each of them."""
     from muster.app import create_app
 
-    app = create_app(clean.settings)
+    return create_app(settings)
+
+
+@pytest.fixture
+async def client(
+    clean: "Resources", application: "Litestar", token_for: Callable[[str], str]
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the whole application in this process, signed in as "ada". Another owner: pass other headers."""
+    from muster.app import connect_features
+
+    connect_features(clean.settings)  # another application may have connected them for its own settings
     async with (
-        running(app),
+        running(application),
         httpx.AsyncClient(
-            transport=httpx.ASGITransport(app),
+            transport=httpx.ASGITransport(application),
             base_url="http://muster.test",
             headers={"Authorization": f"Bearer {token_for('ada')}"},
         ) as opened,

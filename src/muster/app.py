@@ -57,7 +57,7 @@ LARGEST_BODY = 10_000_000  # bytes; the import streams and has no limit
 def create_app(settings: Settings | None = None) -> Litestar:
     """The whole application. MongoDB and Redis are opened when it starts and closed when it stops."""
     settings = settings or load_settings()
-    _connect_features(settings)
+    connect_features(settings)
     tokens, sessions = BearerTokens(settings), Sessions(settings)
     app = Litestar(
         route_handlers=[
@@ -104,8 +104,8 @@ def create_app(settings: Settings | None = None) -> Litestar:
     return app
 
 
-def _connect_features(settings: Settings) -> None:
-    """What one feature must ask of another that it does not import."""
+def connect_features(settings: Settings) -> None:
+    """Say what one feature asks of another that it does not import. It holds for this process."""
     projects_service.HOLDINGS[:] = [
         records_service.holdings,
         cohorts_service.holdings,

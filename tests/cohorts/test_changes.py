@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from muster.app import create_app
+from muster.app import connect_features
 from muster.cohorts import by_hand, changes, evaluation, generations, service, watcher
 from muster.cohorts.documents import Change, Cohort, Membership, Run
 from muster.cohorts.jobs import run_job
@@ -18,6 +18,7 @@ from muster.cohorts.snapshot import Snapshot
 from muster.jobs.documents import Job
 from muster.records import service as records
 from muster.records.documents import Profile
+from muster.settings import Settings
 from tests.cohorts.conftest import Workspace, watching
 from tests.waiting import until
 
@@ -185,8 +186,8 @@ async def test_the_parts_of_a_difference_fit_together(
         assert moved[f"P{number}", "left"] == pairs.count((True, False)), number
 
 
-async def test_an_erased_profile_has_no_name_in_any_entry(live: Workspace) -> None:
-    create_app()  # tells records what an erasure takes along
+async def test_an_erased_profile_has_no_name_in_any_entry(live: Workspace, settings: Settings) -> None:
+    connect_features(settings)  # tells records what an erasure takes along
     await live.put(ann={"lead": {"score": 90.0}}, bob={"lead": {"score": 10.0}})
     cohort = await live.cohort("lead.score > 50")
     await live.put(ann={"lead": {"score": 10.0}}, bob={"lead": {"score": 90.0}})

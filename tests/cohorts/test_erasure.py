@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from muster.app import create_app
+from muster.app import connect_features
 from muster.cohorts import by_hand, evaluation, service, watcher
 from muster.cohorts.decisions import Decisions
 from muster.cohorts.documents import Change, Cohort, Membership
@@ -18,14 +18,15 @@ from muster.jobs.documents import Job
 from muster.jobs.service import create_job
 from muster.records import service as records
 from muster.records.documents import Profile
+from muster.settings import Settings
 from tests.cohorts.conftest import Workspace
 from tests.waiting import until
 
 
 @pytest.fixture(autouse=True)
-def connected() -> None:
+def connected(settings: Settings) -> None:
     """What an erasure takes along is told by the application."""
-    create_app()
+    connect_features(settings)
 
 
 async def left_behind() -> dict[str, Any]:

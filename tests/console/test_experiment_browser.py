@@ -128,6 +128,29 @@ async def test_a_run_that_fails_is_tried_again(
         await expect(page.locator("#results")).to_contain_text("Ann")
 
 
+async def test_a_cohort_is_given_to_experiments_that_are_chosen(
+    chromium: Browser, address: str, api: httpx.AsyncClient
+) -> None:
+    """How many are chosen is told on the button; those that have it already are not counted."""
+    made = (await api.post("/v1/cohorts", json={"name": "Best", "kind": "static"})).json()["id"]
+    for name, cohort in (("Spring", made), ("Summer", None), ("Autumn", None)):
+        await api.post("/v1/experiments", json={"name": name, "cohort_id": cohort})
+    async with browsing(chromium, address) as page:
+        await page.goto(f"{address}/signin?code={await issue_signin_code('ada')}")
+        await page.goto(f"{address}/cohorts/{made}")
+        await page.get_by_role("link", name="Give it to experiments").click()
+        give = page.get_by_role("button", name="Give it to the selected")
+        await expect(give).to_be_disabled()
+        await expect(page.get_by_label("Select Spring")).to_be_checked()
+        await page.get_by_label("Select all that are shown").check()
+        await expect(give).to_have_text("Give it to the selected (2)")
+        await page.get_by_label("Select Summer").uncheck()
+        await give.click()
+        await expect(page.get_by_text("1 experiment asks its members now.")).to_be_visible()
+        await expect(page.get_by_label("Select Autumn")).to_be_disabled()
+        await expect(page.get_by_label("Select Summer")).not_to_be_checked()
+
+
 async def test_an_experiment_is_run_without_scripts(
     chromium: Browser, address: str, api: httpx.AsyncClient, lab: Lab
 ) -> None:

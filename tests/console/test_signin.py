@@ -166,6 +166,12 @@ async def test_no_other_site_has_a_form_kept(visitor: httpx.AsyncClient, site: s
     assert (await visitor.post("/cohorts/new", data={"name": "Evil"}, headers=headers)).status_code == 403
 
 
+async def test_the_address_of_what_was_kept_leads_back_to_its_page(visitor: httpx.AsyncClient) -> None:
+    for asked, led in (("/cohorts/new", "/cohorts/new"), ("https://evil.example", "/")):
+        answer = await visitor.get("/signin/keep", params={"next": asked})
+        assert (answer.status_code, answer.headers["location"]) == (303, led)
+
+
 def fields_of(page: str) -> dict[str, str]:
     """What the last form of a page carries unseen."""
     form = page.rsplit('<form method="post"', 1)[1].partition("</form>")[0]

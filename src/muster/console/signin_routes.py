@@ -56,6 +56,12 @@ async def sign_in(request: AnyRequest) -> Response[Any]:
     return _signed_in(request, owner, after, typed, not_after=float(expires))
 
 
+@get("/signin/keep", opt=PUBLIC)
+async def kept(next: Next) -> Response[Any]:  # noqa: A002
+    """What was kept stood in a form, and is not in the address: the page that it came from, empty."""
+    return Redirect(forms.ours(next), status_code=303, headers=pages.HEADERS)
+
+
 @post("/signin/keep", opt=PUBLIC | ANY_FORM, status_code=200)
 async def keep(request: AnyRequest, next: Next) -> Response[Any]:  # noqa: A002
     """A form whose session has ended: nothing is done with it, and what was typed is kept on the page.
@@ -113,4 +119,4 @@ def _sign_in_form(request: AnyRequest, problem: str | None, after: str, typed: T
     return page
 
 
-ROUTES = [sign_in_page, sign_in, keep, sign_out]
+ROUTES = [sign_in_page, sign_in, kept, keep, sign_out]

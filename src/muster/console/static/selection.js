@@ -1,5 +1,6 @@
-// What is selected stays selected while a search shows other rows: <form data-selection="name"> with boxes of this name
-// in #found, and #kept, which holds those that are not shown. Without this file what is shown can be selected.
+// What is selected is counted, and stays selected while a search shows other rows: <form data-selection="name"> with
+// boxes of this name in #found, and #kept, which holds those that are not shown. Without this file what is shown can be
+// selected.
 "use strict";
 
 (() => {
@@ -7,7 +8,7 @@
   if (!form) return;
   const name = form.dataset.selection;
   const kept = form.querySelector("#kept");
-  const boxes = () => [...form.querySelectorAll(`input[type="checkbox"][name="${name}"]`)];
+  const boxes = () => [...form.querySelectorAll(`input[type="checkbox"][name="${name}"]:enabled`)];
 
   function keep(value) {
     if ([...kept.children].some((each) => each.value === value)) return;

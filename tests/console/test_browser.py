@@ -342,6 +342,16 @@ async def test_no_page_has_a_barrier(chromium: Browser, address: str, api: httpx
             await look_for_barriers(page)
 
 
+async def test_no_page_is_wider_than_its_screen(chromium: Browser, address: str, api: httpx.AsyncClient) -> None:
+    """In French, whose words are the longest of the three."""
+    world = await build(api)
+    async with browsing(chromium, address, locale="fr", viewport={"width": 390, "height": 800}) as page:
+        await page.goto(f"{address}/signin?code={await issue_signin_code('ada')}")
+        for path in addresses(world).values():
+            await page.goto(address + path)
+            await look_for_what_is_too_wide(page)
+
+
 async def look_for_barriers(page: Page) -> None:
     found = (await Axe().run(page)).response["violations"]
     serious = [
@@ -350,7 +360,15 @@ async def look_for_barriers(page: Page) -> None:
         if each["impact"] in {"serious", "critical"}
     ]
     assert not serious, page.url
-    too_wide = await page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
+    await look_for_what_is_too_wide(page)
+
+
+async def look_for_what_is_too_wide(page: Page) -> None:
+    too_wide = await page.evaluate("""() => [
+        document.documentElement.scrollWidth - document.documentElement.clientWidth,
+        ...[...document.querySelectorAll("main table")]
+            .map((table) => table.offsetWidth - parseFloat(getComputedStyle(table.parentElement).width)),
+    ].filter((pixels) => pixels >= 1)""")
     assert not too_wide, page.url
 
 

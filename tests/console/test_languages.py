@@ -58,6 +58,26 @@ def test_every_text_is_in_the_catalogue(code: str) -> None:
         assert len(same) < 0.06 * len(wanted), same  # "Contact" is a word in French, too
 
 
+def test_arabic_counts_as_it_does() -> None:
+    """From 11 to 99 what is counted stands in the accusative, which ends in -an; at a hundred it does not."""
+    found = languages.catalogue("ar")
+    members = [found.ungettext("%(shown)s member", "%(shown)s members", count) for count in (1, 2, 3, 11, 99, 100, 103)]
+    assert members == [
+        "عضو واحد (%(shown)s)",
+        "عضوان (%(shown)s)",
+        "%(shown)s أعضاء",
+        "%(shown)s عضوًا",
+        "%(shown)s عضوًا",
+        "%(shown)s عضو",
+        "%(shown)s أعضاء",
+    ]
+    counted = [forms for forms in texts().values() if len(forms) > 1]
+    assert len(counted) > 20
+    for one, many in counted:
+        eleven, hundred = (found.ungettext(one, many, count) for count in (11, 100))
+        assert eleven == hundred or eleven.count("ًا") > hundred.count("ًا"), (eleven, hundred)
+
+
 def tags_and_names(text: str) -> list[str]:
     return sorted(found.replace(' dir="ltr"', "") for found in PLACEHOLDER.findall(text))
 

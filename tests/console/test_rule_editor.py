@@ -115,6 +115,37 @@ async def test_what_can_never_hold_is_a_warning(editor: Page) -> None:
     await expect(page.locator(".rule-problems .warning")).to_be_visible()
 
 
+async def test_what_is_written_before_the_editor_is_there_is_kept(editor: Page) -> None:
+    """On a slow line the plain field is written in first: the editor goes on with its text, where the cursor stands."""
+    page = editor
+    held: list[Route] = []
+
+    async def hold(route: Route) -> None:
+        held.append(route)
+
+    await page.route("**/rules/vocabulary*", hold)
+    await page.reload()
+    await page.get_by_role("textbox", name="Rule").press_sequentially("lead.score > 5")
+    await page.keyboard.press("ArrowLeft")
+    await until(lambda: _has(held, 1))
+    await held[0].continue_()
+    await ready(page)
+    await page.keyboard.press("8")
+    await expect(page.get_by_role("textbox", name="Rule")).to_have_text("lead.score > 85")
+    await expect(count(page)).to_have_text("1 profile matches.")
+
+
+async def test_a_form_is_sent_before_the_editor_is_there(editor: Page) -> None:
+    page = editor
+    await page.route("**/rules/vocabulary*", lambda _: None)
+    await page.reload()
+    await page.get_by_label("Name").fill("Early")
+    await page.get_by_role("textbox", name="Rule").fill("lead.score > 85")
+    await page.get_by_role("button", name="Create cohort").click()
+    await expect(page.get_by_role("heading", name="Early")).to_be_visible()
+    await expect(page.get_by_text("lead.score > 85")).to_be_visible()
+
+
 async def test_answers_that_come_late_are_not_shown(editor: Page) -> None:
     """A preview that another one took the place of is cancelled; should it answer all the same, nobody sees it."""
     page = editor
@@ -304,10 +335,10 @@ async def test_without_scripts_a_text_field_does_it(chromium: Browser, address: 
         await page.goto(f"{address}/signin?code={await issue_signin_code('ada')}")
         await page.goto(f"{address}/cohorts/new")
         await page.get_by_label("Name").fill("Best")
-        await page.get_by_label("Rule", exact=True).fill("lead.scroe > 50")
+        await page.get_by_role("textbox", name="Rule").fill("lead.scroe > 50")
         await page.get_by_role("button", name="Create cohort").click()
         await expect(page.locator(".rule-problems")).to_contain_text("There is no field lead.scroe.")
-        await page.get_by_label("Rule", exact=True).fill("lead.score > 50")
+        await page.get_by_role("textbox", name="Rule").fill("lead.score > 50")
         await page.get_by_role("button", name="Create cohort").click()
         await expect(page.locator("#standing")).to_contain_text("1 member")
     finally:

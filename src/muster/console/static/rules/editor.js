@@ -71,6 +71,7 @@
 
     // What is sent: a rule that was built visually as its tree, so that it is found again as it was built.
     function current() {
+      if (!place.dataset.ready) return textarea.value;
       if (mode === "visual") {
         const built = visual.read();
         if (built === null) return "";
@@ -233,8 +234,12 @@
 
     async function begin() {
       await learn().catch((error) => excused(error, nothing));
-      part("fallback").hidden = true;
+      // Somebody may have begun to write in the plain field meanwhile.
+      const isBegun = document.activeElement === textarea;
+      if (textarea.value !== text.get()) text.set(textarea.value);
       part("rich").hidden = false;
+      if (isBegun) text.follow(textarea);
+      part("fallback").hidden = true;
       const given = textarea.value.trim();
       if (given.startsWith("{")) {
         try {
@@ -242,9 +247,9 @@
           show("visual");
         } catch { /* it is shown as it is */ }
       } else show("text");
+      place.dataset.ready = "true";
       const { mine, signal } = supersede();
       look(mine, signal);
-      place.dataset.ready = "true";
     }
 
     form.elements.project_id?.addEventListener("change", () => learn().then(() => { visual.refresh(); edited(); }));

@@ -193,7 +193,11 @@
       },
       // The known names are others now.
       refresh: () => view.dispatch({ effects: words.reconfigure(language(known)) }),
-      focus: () => view.focus(),
+      // Take over the cursor of a text field with the same text.
+      follow({ selectionStart, selectionEnd }) {
+        view.dispatch({ selection: { anchor: selectionStart, head: selectionEnd }, scrollIntoView: true });
+        view.focus();
+      },
     };
   };
 })();

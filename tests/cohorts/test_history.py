@@ -124,11 +124,11 @@ class World:
         return await Cohort.find_one({"run": {"$ne": None}}) is None
 
     async def _nobody_gone_is_a_member(self) -> bool:
-        """Erased profiles leave static cohorts, too."""
+        """Erased profiles leave static cohorts, too. (What says of one that it is in no more may stay beside a run.)"""
         present = {profile["_id"] async for profile in Profile.get_motor_collection().find({}, {"_id": 1})}
         cohorts = [cohort async for cohort in Cohort.find()]
         shown = [f"{cohort.id}|{cohort.active.number}" for cohort in cohorts if cohort.active]
-        return {row.profile async for row in Membership.find({"generation": {"$in": shown}})} <= present
+        return {row.profile async for row in Membership.find({"generation": {"$in": shown}, "in": True})} <= present
 
     async def check(self, *, moments: int) -> None:
         """Moments seen so far are told as they were seen; whoever was erased since has no name."""

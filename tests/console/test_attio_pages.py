@@ -82,7 +82,9 @@ async def test_the_workspace_is_browsed(ada: httpx.AsyncClient, client: httpx.As
     page = (await ada.get("/attio", params={"tab": "people", "q": word})).text
     assert shown(page) == [each["attio_record_id"] for each in found]
     (one, *_) = (await client.get("/v1/attio/lists")).json()["items"]
-    assert one["name"] in html.unescape((await ada.get("/attio", params={"tab": "lists"})).text)
+    lists = html.unescape((await ada.get("/attio", params={"tab": "lists"})).text)
+    assert one["name"] in lists
+    assert {*re.findall(r"<td>(\w+)</td>", lists)} == {"People", "Companies"}
     entries = (await client.get(f"/v1/attio/lists/{one['api_slug']}/entries")).json()["items"]
     page = (await ada.get("/attio", params={"tab": "lists", "list": one["api_slug"]})).text
     assert shown(page) == [each["attio_record_id"] for each in entries[:50]]

@@ -6,6 +6,7 @@ import re
 import httpx
 
 from muster.jobs.documents import Job
+from muster.jobs.doorbell import ACTOR_OF_KIND
 from muster.jobs.service import create_job
 from muster.projects.service import project_of
 from tests.console.conftest import form_token
@@ -57,9 +58,43 @@ async def test_a_job_is_cancelled_and_tried_again(ada: httpx.AsyncClient) -> Non
     assert "can be tried again" in await notice(ada, await send(ada, here, f"{here}/retry"))
 
 
+RESULTS: dict[str, dict[str, object]] = {
+    "evaluate": {"cohort_id": "COH-1", "added": 1, "removed": 2, "member_count": 3},
+    "index": {"created": ["lead.score"], "existed": [], "left_out": [{"field": "lead.stage", "detail": "Choose."}]},
+    "members": {"cohort_id": "COH-1", "added": 1, "already": 2, "removed": 3, "failed_count": 4},
+    "experiment": {"experiment_id": "EXP-1", "run_id": "run_1", "persona_count": 5, "result_count": 5},
+    "assign_experiments": {"cohort_id": "COH-1", "assigned": 1, "failed_count": 2},
+    "import": {"imported": 1, "updated": 2, "files": 3, "commit": "abc"},
+    "assign": {"cohort_id": "COH-1", "strategy": "round_robin", "fairness": {"agents": []}},
+    "undo_assign": {"undoes": "CAJ-1", "undone_count": 3, "failed_count": 0},
+    "erase_files": {"files": 1, "kept_copies": 2, "commit": "abc"},
+}
+
+
+async def test_a_job_of_every_kind_is_told_in_words(ada: httpx.AsyncClient) -> None:
+    """None shows the name that a program has for it, and a result with a page of its own is shown there."""
+    assert set(RESULTS) == set(ACTOR_OF_KIND)
+    pages = {}
+    for kind, result in RESULTS.items():
+        arguments = {"cohort_id": "COH-1", "experiment_id": "EXP-1", "run_id": "run_1"}
+        job = await made(kind=kind, state="succeeded", result=result, arguments=arguments)
+        pages[kind] = (await ada.get(f"/jobs/{job}")).text, job
+        words = re.sub(r"<[^>]*>", " ", pages[kind][0].partition("<main")[2])
+        assert not re.search(r"\b(?:[a-z]+_[a-z_]+|existed|left out|kept copies|undoes|index|import)\b", words), words
+    for kind, address in (
+        ("experiment", "/experiments/EXP-1/runs/run_1"),
+        ("import", "/attio/imports/{job}"),
+        ("assign", "/assignments/{job}"),
+        ("undo_assign", "/assignments/{job}"),
+    ):
+        page, job = pages[kind]
+        assert f'<a href="{address.format(job=job)}">' in page
+    assert '<code dir="ltr">lead.stage</code>: <bdi>Choose.</bdi>' in pages["index"][0]
+
+
 async def test_a_job_shows_its_failures_and_its_result(ada: httpx.AsyncClient) -> None:
     failures = [{"pii_id": HOSTILE, "detail": HOSTILE}, {"line": 7, "detail": "no"}, {"other": "<b>"}]
-    result = {"added": 12345, "cohort_id": HOSTILE, "nested": {"<b>": [1]}, "none": None}
+    result = {"added": 12345, "said": HOSTILE, "nested": {"<b>": [1]}, "none": None}
     job = await made(state="failed", error=HOSTILE, failures=failures, result=result)
     page = (await ada.get(f"/jobs/{job}")).text
     assert page.count(html.escape(HOSTILE).replace("&quot;", "&#34;")) == 4

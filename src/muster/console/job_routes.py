@@ -82,6 +82,7 @@ async def job(room: NamedDependency[Room], job_id: FromPath[str], seen: Seen = N
         job=shown,
         version=version,
         cohort_id=found.arguments.get("cohort_id"),
+        page_of_result=job_views.page_of_result(found),
         failures=shown.failures[: job_views.FAILURES_SHOWN],
         zone=(await project_of(room.owner, found.project_id)).time_zone,
     )

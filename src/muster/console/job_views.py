@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from muster.jobs.documents import FINISHED, UNFINISHED, JobState
+from muster.jobs.documents import FINISHED, UNFINISHED, Job, JobState
 from muster.jobs.schemas import JobOut, job_out
 from muster.jobs.service import list_jobs
 from muster.projects.documents import Project
@@ -38,3 +38,14 @@ async def job_list(project: Project, *, only: str, cursor: str | None, rows: int
         cursor=cursor,
     )
     return JobList([job_out(job) for job in jobs], following)
+
+
+def page_of_result(job: Job) -> str | None:
+    """Where what came of a job is shown, for the kinds that have a page for that."""
+    if job.kind in {"assign", "undo_assign"}:
+        return f"/assignments/{job.id}"
+    if job.kind == "import":
+        return f"/attio/imports/{job.id}"
+    if job.kind == "experiment":
+        return f"/experiments/{job.arguments['experiment_id']}/runs/{job.arguments['run_id']}"
+    return None

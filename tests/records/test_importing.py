@@ -5,6 +5,7 @@ import csv
 import io
 import itertools
 import json
+import re
 import tracemalloc
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -344,7 +345,7 @@ async def test_a_header_suggests_what_was_meant(client: httpx.AsyncClient) -> No
     assert answer.json()["errors"][0]["suggestion"] == "lead.score"
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(values_of("lead"), max_size=5), st.lists(st.integers(0, 5000), max_size=6))
 def test_csv_says_the_same_as_json(rows: list[dict[str, Any]], cuts: list[int]) -> None:
     """A row of non-empty cells gives the values that the JSON gives, wherever the chunks end."""
@@ -363,10 +364,12 @@ def test_csv_says_the_same_as_json(rows: list[dict[str, Any]], cuts: list[int]) 
     for change, row in zip(changes, rows, strict=True):
         given_cells = {name: value for name, value in row.items() if cell(value)}
         expected = FIELDS.read_part("lead", as_json(given_cells)).values
-        if "tags" in expected:
-            expected["tags"] = [tag.strip() for tag in ";".join(expected["tags"]).split(";") if tag.strip()]
         found = change.changes.get("lead")
         assert (dict(found.values) if found else {}) == expected  # type: ignore[union-attr, operator]
+
+
+def quoted(item: str) -> str:
+    return '"' + item.replace('"', '""') + '"'
 
 
 def cell(value: Any) -> str:
@@ -375,9 +378,9 @@ def cell(value: Any) -> str:
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, list):
-        text = ";".join(value)
+        text = ";".join(item if re.fullmatch(r"\w+( \w+)*", item) else quoted(item) for item in value)
     elif isinstance(value, bool):
         text = str(value).lower()
     else:
         text = str(value)
-    return f"'{text}" if text.startswith("'") and text[1:2] in "=+-@\t\r" and len(text) > 1 else text
+    return f"'{text}" if re.match(r"'+(?:[=+\-@\t\r]|\Z)", text) else text  # what reads as guarded

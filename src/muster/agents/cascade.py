@@ -185,8 +185,9 @@ def _judge(lot: Lot, profile: Mapping[str, Any] | None, agent: Agent | None, han
     if before is not None and not handing.reassign:
         return Result(Outcome.LEFT_ALONE, profile["_id"])
     if agent is None or not agent.active:
-        gone = "was deleted" if agent is None else "is not active any more"
-        return Result(Outcome.FAILED, profile["_id"], f"The agent {lot.agent_id} {gone}.")
+        deleted = f"The agent {lot.agent_id} was deleted."
+        inactive = f"The agent {lot.agent_id} is not active any more."
+        return Result(Outcome.FAILED, profile["_id"], deleted if agent is None else inactive)
     return Result(Outcome.ASSIGNED if before is None else Outcome.REASSIGNED, profile["_id"])
 
 

@@ -87,8 +87,8 @@ def from_muster(_: AnyRequest, error: MusterError) -> ProblemResponse:
 
 def from_rule(_: AnyRequest, error: RuleError) -> ProblemResponse:
     """A rule that cannot stand: every problem with its span."""
-    first = error.problems[0].detail if error.problems else "it cannot be read"
-    return problem_response(422, f"The rule does not hold: {first}", error.problems)
+    detail = f"The rule does not hold: {error.problems[0].detail}" if error.problems else "The rule does not hold."
+    return problem_response(422, detail, error.problems)
 
 
 def from_validation(request: AnyRequest, error: ValidationException) -> ProblemResponse:

@@ -34,15 +34,16 @@ async def reading_of(client: AttioClient, project_id: str, object_slug: str) -> 
     fields, remarks = [], []
     for field in fields_of(attributes, part, registered):
         name = f"{part}.{field.name}"
-        known = registered.get(f"{part}.{field.slug}")
+        known_type = registered.get(f"{part}.{field.slug}")
         if name not in registered:
             try:
                 await register_field(project_id, name, field.type)
             except (Conflict, Invalid) as refused:
                 remarks.append(f"The attribute {field.slug} of {object_slug} fills no field: {refused.detail}")
                 continue
-        if field.name == f"attio_{field.slug}" and known not in (None, field.type):
-            remarks.append(f"{part}.{field.slug} is registered as {known}; the attribute of this name fills {name}.")
+        if field.name == f"attio_{field.slug}" and known_type not in (None, field.type):
+            taken = f"{part}.{field.slug}"
+            remarks.append(f"{taken} is registered as {known_type}; the attribute of this name fills {name}.")
         fields.append(field)
     return Reading(part, attributes, fields), remarks
 

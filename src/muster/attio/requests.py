@@ -143,9 +143,12 @@ class Requests:
                     await self._budget.turn()
                     return await self._try(question, read, number)
         except _Again as last:
-            last.error.detail += f" Muster asked {number} times." if number > 1 else ""
+            detail = last.error.detail
+            if number > 1:
+                detail = f"{detail} Muster asked {number} times."
             if last.error.attio_status == TOO_MANY:
-                last.error.detail += " A query that costs too much is refused however long one waits: narrow it."
+                detail = f"{detail} A query that costs too much is refused however long one waits: narrow it."
+            last.error.detail = detail
             raise last.error from None
         raise AssertionError  # stamina tries at least once
 
@@ -164,7 +167,7 @@ class Requests:
                 )
             return self._read(answer, read)
         except TimeoutError:
-            again = _Again(_no_answer("did not answer in time"))
+            again = _Again(_no_answer("Attio did not answer in time."))
         except (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.InvalidURL) as error:
             raise AttioApiError(f"Attio cannot be asked ({error}): is MUSTER_ATTIO_BASE_URL right?") from None
         except httpx.RequestError as error:
@@ -189,9 +192,9 @@ class Requests:
                 self._budget.answered()
                 return read(content)
         except (msgspec.DecodeError, UnicodeDecodeError, ValueError, RecursionError) as error:
-            what = f"what it sent cannot be read ({error})" if answer.is_success else "it sent no JSON"
+            sentence = f"what it sent cannot be read ({error})" if answer.is_success else "it sent no JSON"
             kind = AttioUnavailable if answer.status_code == TOO_MANY or answer.is_server_error else AttioApiError
-            raise _Again(self._error(kind, answer, {}, what), _asked(answer)) from None
+            raise _Again(self._error(kind, answer, {}, sentence), _asked(answer)) from None
         envelope = content if isinstance(content, dict) else {}
         match answer.status_code:
             case 401 | 403:
@@ -212,9 +215,12 @@ class Requests:
         code = envelope.get("code") if isinstance(envelope.get("code"), str) else None
         message = self._without_key(sentence or _message(envelope))
         execution_id = self._without_key(answer.headers.get("x-attio-execution-id", "")[:100]) or None
-        detail = f"Attio answered {answer.status_code}{f' {code}' if code else ''}: {message.rstrip('.')}."
+        status = f"{answer.status_code} {code}" if code else str(answer.status_code)
+        detail = f"Attio answered {status}: {message.rstrip('.')}."
+        if execution_id:
+            detail = f"{detail} Execution id: {execution_id}."
         return kind(
-            detail + (f" Execution id: {execution_id}." if execution_id else ""),
+            detail,
             attio_status=answer.status_code,
             code=code,
             message=message,
@@ -284,17 +290,17 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _no_answer(what: str) -> AttioUnavailable:
-    return AttioUnavailable(f"Attio {what}.", message=what)
+def _no_answer(sentence: str) -> AttioUnavailable:
+    return AttioUnavailable(sentence, message=sentence)
 
 
 def _what(error: httpx.RequestError) -> str:
     match error:
         case httpx.ConnectError() | httpx.ConnectTimeout():
-            return "cannot be reached"
+            return "Attio cannot be reached."
         case httpx.TimeoutException():
-            return "did not answer in time"
+            return "Attio did not answer in time."
         case httpx.DecodingError():
-            return "sent what cannot be unpacked"
+            return "Attio sent what cannot be unpacked."
         case _:
-            return "broke the connection off"
+            return "Attio broke the connection off."

@@ -90,5 +90,5 @@ def _read(file: Path) -> dict[str, str]:
 
 
 def _unusable(file: Path, error: Exception) -> Unavailable:
-    what = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-    return Unavailable(f"The secrets of a project, {file.name} in the data folder, cannot be used ({what}).")
+    reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+    return Unavailable(f"The secrets of a project, {file.name} in the data folder, cannot be used ({reason}).")

@@ -107,7 +107,9 @@ async def list_named(client: AttioClient, name: str) -> AttioList:
     for each in lists:
         if name in (each.api_slug, each.list_id):
             return each
-    known = ", ".join(sorted(each.api_slug for each in lists)[:20]) or "none"
+    if not lists:
+        raise Invalid(f"Attio has no list {name!r} that the key may see; it may see none.")
+    known = ", ".join(sorted(each.api_slug for each in lists)[:20])
     raise Invalid(f"Attio has no list {name!r} that the key may see; there are: {known}.")
 
 

@@ -2,7 +2,9 @@
 
 Services speak English, to the API and to a log. Here the English sentence is the key: it is found again among the
 sentences that stand in the source, whose values (`{…}` of an f-string) are `%(1)s`, `%(2)s` in the catalogue
-`locales/<language>/LC_MESSAGES/sentences.po`. A sentence that is not there is shown in English, and marked so.
+`locales/<language>/LC_MESSAGES/sentences.po`. A value that may be a sentence itself is translated too; one that is
+always a word of ours, such as a type, is `%(1)w`, and the words stand in the same file with the context "word".
+A sentence that is not there is shown in English, and marked so.
 `make translations` runs this module, which brings those catalogues up to date with the source.
 """
 
@@ -12,12 +14,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import get_args
 
 from babel.messages.catalog import Catalog
 from babel.messages.pofile import read_po, write_po
 from markupsafe import Markup
 
 from muster.console.languages import LOCALES, language, spoken
+from muster.jobs.documents import JobState
+from muster.rules.building import TYPE_NAMES
+from muster.rules.fields import FieldType
 
 SOURCE = Path(__file__).parents[1]
 SPEAKERS = ("rules", "records", "cohorts", "agents", "experiments", "attio", "webhooks", "projects", "jobs", "api")
@@ -34,10 +40,10 @@ _SAID_BY = frozenset(
         *("BadRequest", "Unauthenticated", "Forbidden", "NotFound", "Conflict", "PreconditionFailed", "TooLarge"),
         *("UnsupportedMedia", "StaleForm", "Invalid", "Unavailable", "Problem", "ValueError", "DoesNotFitError"),
         *("AttioKeyRefused", "AttioApiError", "AttioNotFound", "AttioRefused", "AttioUnavailable"),
-        *("Refused", "Refusal", "GitTrouble"),
+        *("Refused", "Refusal", "Trouble", "Unknown", "NotYet", "GitTrouble", "LineError"),
     }
 )
-_NAMES = frozenset({"detail", "said", "sentence", "reason"})
+_NAMES = frozenset({"detail", "said", "sentence", "reason", "who", "keys", "_REFUSED"})
 _LISTS = frozenset({"holdings", "users_of"})  # functions whose answers stand in sentences
 _FEWEST_LETTERS = 4  # a sentence with fewer would be found everywhere
 
@@ -51,22 +57,65 @@ _BESIDE = (
     *("Input should be a valid integer", "Input should be a valid string", "Input should be a valid boolean"),
     *("List should have at least %(1)s item after validation, not %(2)s", "Input should be a valid list"),
     *("List should have at most %(1)s items after validation, not %(2)s", "Input should be %(1)s or %(2)s"),
-    "Invalid string literal.",
-    *("a lead", "%(1)s leads", "queued", "running", "succeeded", "failed", "cancelled"),
+    *("a lead", "%(1)s leads", "the part %(1)s"),
+    # msgspec, of JSON
+    *("%(1)s (byte %(2)s)", "Input data was truncated", "invalid character", "trailing characters"),
+    *("trailing comma in array", "trailing comma in object", "expected %(1)s", "expected %(1)s or %(2)s"),
+    *("invalid character in unicode escape", "invalid escape character in string", "invalid escaped character"),
+    *(
+        "invalid utf-16 surrogate pair",
+        "unexpected end of escaped utf-16 surrogate pair",
+        "unexpected end of hex escape",
+    ),
+    "Number out of range",
+    # Python's csv
+    *("unexpected end of data", "field larger than field limit (%(1)s)", "%(1)s expected after %(2)s"),
+    # a connection that fails
+    *("All connection attempts failed", "%(1)s Connection refused", "%(1)s Name or service not known"),
+    *("%(1)s Connection reset by peer", "Server disconnected without sending a response."),
+    *("No space left on device", "Permission denied", "Read-only file system"),
+    # Python's parser of regular expressions
+    *("%(1)s at position %(2)s", "nothing to repeat", "multiple repeat", "min repeat greater than max repeat"),
+    *("unterminated character set", "bad character range %(1)s", "bad escape %(1)s", "incomplete escape %(1)s"),
+    *(
+        "bad escape (end of pattern)",
+        "undefined character name %(1)s",
+        "octal escape value %(1)s outside of range 0-0o377",
+    ),
+    *("invalid group reference %(1)s", "cannot refer to an open group", "unknown group name %(1)s", "bad group number"),
+    *("redefinition of group name %(1)s as group %(2)s; was group %(3)s", "bad character in group name %(1)s"),
+    *("cannot refer to group defined in the same lookbehind subpattern", "unexpected end of pattern"),
+    *("unknown extension %(1)s", "unbalanced parenthesis", "missing ), unterminated subpattern", "missing group name"),
+    *("missing ), unterminated comment", "missing %(1)s, unterminated name", "missing flag", "missing -, : or )"),
+    *(
+        "missing %(1)s",
+        "global flags not at the start of the expression",
+        "unknown flag",
+        "look-behind requires fixed-width pattern",
+    ),
+    *("conditional backref with more than two branches", "bad inline flags: %(1)s"),
 )
 
-_WHOLE = re.compile(r"[A-Za-z%`$][^\n]* [^\n]*(\.|\. \(?%\(\d+\)s\)?|: %\(\d+\)s)")
+WORDS = frozenset({*FieldType, *TYPE_NAMES.values(), *get_args(JobState), "another type"})
+"""What stands in a sentence as a value, and is a word of ours: types and states."""
+
+# Where the value of a sentence is called one of these, it is a word.
+_WORD_PLACES = frozenset({"type", "types", "state", "known_type"})
+
+_WHOLE = re.compile(r"[A-Za-z%`$][^\n]* [^\n]*([.?]|\. \(?%\(\d+\)s\)?|: %\(\d+\)s)")
 _LOGGED = re.compile(r"%[-.\d]*[sdf]")  # the places of a message for the log
 
-_PLACE = re.compile(r"%\((\d+)\)s")
+_PLACE = re.compile(r"%\((\d+)\)([sw])")
+_DEEPEST = 4  # sentences inside each other
 
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """A sentence of the source: the texts around its values, and what it is in a language."""
+    """A sentence of the source: the texts around its values, what it is in a language, and which values are words."""
 
     pieces: Sequence[str]
     translated: str
+    words: frozenset[int]
 
     def values_in(self, said: str) -> list[str] | None:
         """The values in what was said, if it is this sentence. Each ends where the text behind it first comes."""
@@ -92,6 +141,14 @@ class Sentence:
         return _PLACE.sub(lambda place: values[int(place[1]) - 1], self.translated)
 
 
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What was said in a language, and how many of its characters are values that stay as they are."""
+
+    text: str
+    left: int
+
+
 def told(said: str) -> Markup:
     """A sentence of a service as a page shows it, apart from the text around it."""
     found = translated(said)
@@ -110,33 +167,78 @@ def translated(said: str) -> str | None:
     code = spoken()
     if code not in TRANSLATED:
         return said
+    found = _read(said, code, _DEEPEST)
+    return None if found is None else found.text
+
+
+def _read(said: str, code: str, depth: int) -> Read | None:
+    """The reading that leaves the least of it untranslated: "%(1)s was deleted." may be a part of a longer one."""
+    best: Read | None = None
+    if not depth:
+        return None
     for known in _sentences(code):
         values = known.values_in(said)
-        if values is not None:
-            return known.with_values([_value(value, code) for value in values])
-    return None
+        if values is None:
+            continue
+        read = [
+            _value(value, code, depth - 1, is_word=number in known.words)
+            for number, value in enumerate(values, start=1)
+        ]
+        left = sum(each.left for each in read)
+        if best is None or left < best.left:
+            best = Read(known.with_values([each.text for each in read]), left)
+        if not left:
+            return best
+    several = _listed(said, code, depth, "; ")
+    return several if several and (best is None or several.left < best.left) else best
 
 
-def _value(value: str, code: str) -> str:
+def _value(value: str, code: str, depth: int, *, is_word: bool) -> Read:
     """A value within a sentence: a sentence or word itself, a list of such, or somebody's own text, kept apart."""
-    parts = [translated(part) for part in value.split(", ")]
-    if all(part is not None for part in parts):
-        return ("، " if code == "ar" else ", ").join(str(part) for part in parts)
-    whole = translated(value) if ", " in value else None
-    if whole is not None:
-        return whole
-    return f"\N{FIRST STRONG ISOLATE}{value}\N{POP DIRECTIONAL ISOLATE}" if language(code).direction == "rtl" else value
+    if is_word and (word := _words(code).get(value)):
+        return Read(word, 0)
+    readings = (_listed(value, code, depth, ", ", is_word=is_word), _read(value, code, depth))
+    if known := [reading for reading in readings if reading is not None]:
+        return min(known, key=lambda reading: reading.left)
+    is_rtl = language(code).direction == "rtl"
+    return Read(f"\N{FIRST STRONG ISOLATE}{value}\N{POP DIRECTIONAL ISOLATE}" if is_rtl else value, len(value))
+
+
+def _listed(said: str, code: str, depth: int, between: str, *, is_word: bool = False) -> Read | None:
+    """What is said one after the other, if each of it is known."""
+    parts = said.split(between)
+    read = []
+    for part in parts if len(parts) > 1 else ():
+        word = _words(code).get(part) if is_word else None
+        found = Read(word, 0) if word else _read(part, code, depth)
+        if found is None:
+            return None
+        read.append(found)
+    if not read:
+        return None
+    comma = {", ": "، ", "; ": "؛ "}[between] if code == "ar" else between
+    return Read(comma.join(each.text for each in read), sum(each.left for each in read))
 
 
 @cache
 def _sentences(code: str) -> Sequence[Sentence]:
     """Those that are translated into a language; the one with the most text of its own comes first."""
     known = [
-        Sentence(_PLACE.split(str(message.id))[::2], str(message.string))
+        Sentence(
+            _PLACE.split(str(message.id))[::3],
+            str(message.string),
+            frozenset(int(number) for number, kind in _PLACE.findall(str(message.id)) if kind == "w"),
+        )
         for message in stored(code)
-        if message.id and message.string
+        if message.id and message.string and not message.context
     ]
     return sorted(known, key=lambda each: -sum(map(len, each.pieces)))
+
+
+@cache
+def _words(code: str) -> dict[str, str]:
+    """The words that services put into sentences: types, states."""
+    return {str(message.id): str(message.string) for message in stored(code) if message.context and message.string}
 
 
 def stored(code: str) -> Catalog:
@@ -170,17 +272,17 @@ def _said_in(tree: ast.AST) -> Iterator[str]:
     passed_over = set(_passed_over(tree))
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant | ast.JoinedStr) and node not in passed_over:
-            yield from (text for text in _texts_of(node) if _WHOLE.fullmatch(text) and not _LOGGED.search(text))
+            yield from (text for text in texts_of(node) if _WHOLE.fullmatch(text) and not _LOGGED.search(text))
         match node:
             case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)) if name in _SAID_BY:
                 for argument in (*node.args[:1], *(each.value for each in node.keywords if each.arg == "detail")):
-                    yield from _texts_of(argument)
+                    yield from texts_of(argument)
             case ast.Assign(targets=[ast.Name(id=name)], value=value) if name in _NAMES:
-                yield from _texts_of(value)
+                yield from texts_of(value)
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) if name in _LISTS:
                 for inner in ast.walk(node):
                     if isinstance(inner, ast.JoinedStr | ast.IfExp):
-                        yield from _texts_of(inner)
+                        yield from texts_of(inner)
 
 
 def _passed_over(tree: ast.AST) -> Iterator[ast.AST]:
@@ -197,7 +299,7 @@ def _passed_over(tree: ast.AST) -> Iterator[ast.AST]:
                 yield from ast.walk(node)
 
 
-def _texts_of(node: ast.expr) -> list[str]:
+def texts_of(node: ast.expr) -> list[str]:
     """What an expression may say; nothing where that cannot be read off."""
     match node:
         case ast.Constant(value=str(text)):
@@ -210,11 +312,22 @@ def _texts_of(node: ast.expr) -> list[str]:
                     parts.append(str(value.value))
                 else:
                     number += 1
-                    parts.append(f"%({number})s")
+                    parts.append(f"%({number}){'w' if _is_word(value) else 's'}")
             return ["".join(parts)]
         case ast.IfExp(body=body, orelse=otherwise):
-            return _texts_of(body) + _texts_of(otherwise)
+            return texts_of(body) + texts_of(otherwise)
+        case ast.Dict(values=values):
+            return [text for value in values for text in texts_of(value)]
     return []
+
+
+def _is_word(node: ast.expr) -> bool:
+    match node:
+        case ast.FormattedValue(value=value) | ast.Call(func=ast.Attribute(attr="join"), args=[value]):
+            return _is_word(value)
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            return name in _WORD_PLACES
+    return False
 
 
 def update() -> None:
@@ -222,6 +335,8 @@ def update() -> None:
     template = Catalog(project="Muster", charset="utf-8")
     for text, places in sorted(sentences().items()):
         template.add(text, locations=[(place, 0) for place in places])
+    for word in sorted(WORDS):
+        template.add(word, context="word")
     for code in TRANSLATED:
         catalogue = stored(code) if _file(code).exists() else Catalog(locale=code)
         catalogue.update(template, no_fuzzy_matching=True, update_creation_date=False)

@@ -62,11 +62,13 @@ async def open_backend(config: Configuration, run: ExperimentRun, settings: Sett
     told = callback_headers(settings, run.id)
     if dispatch.backend == "webhook":
         wire = Wire(dispatch.url or "", {}, told, Policy(settings.webhooks_allow_private))
-        who, keys = f"The endpoint at {wire.host}", "its address"
+        who = f"The endpoint at {wire.host}"
+        keys = "its address"
     else:
         given = {"Modal-Key": settings.modal_key, "Modal-Secret": settings.modal_secret}
         secrets = {name: value.get_secret_value() for name, value in given.items() if value is not None}
         wire = Wire(settings.modal_url or "", secrets, told)
-        who, keys = "Modal", "MUSTER_MODAL_KEY and MUSTER_MODAL_SECRET"
+        who = "Modal"
+        keys = "MUSTER_MODAL_KEY and MUSTER_MODAL_SECRET"
     async with wire:
         yield Remote(wire, who, keys)

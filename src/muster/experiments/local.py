@@ -34,8 +34,9 @@ def check_callable(name: str | None) -> None:
     """Raise Invalid for a function that nobody brings."""
     known = known_callables()
     if name not in known:
-        there = f"there are {', '.join(sorted(known))}" if known else "there is none"
-        detail = f"No installed package brings a function {name!r} under the entry points of {GROUP}; {there}."
+        none = f"No installed package brings any function under the entry points of {GROUP}."
+        others = f"No installed package brings a function {name!r}; there are {', '.join(sorted(known))}."
+        detail = others if known else none
         raise Invalid(detail, [Problem(detail, "/config/dispatch/callable")])
 
 

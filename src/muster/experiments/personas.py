@@ -149,9 +149,9 @@ async def company_of(experiment: Experiment, choice: PersonaChoice, snapshot: Sn
         if cohort is None:
             raise Conflict(f"{cohort_id}, whose members {experiment.id} takes, was deleted.")
         if cohort.active is None:
-            waits = cohort.run is not None
-            reason = "is being evaluated for the first time" if waits else f"has no members ({cohort.error})"
-            raise (NotYet if waits else Conflict)(f"{cohort_id}, whose members {experiment.id} takes, {reason}.")
+            if cohort.run is not None:
+                raise NotYet(f"{cohort_id} is being evaluated for the first time; it has no members yet.")
+            raise Conflict(f"{cohort_id}, whose members {experiment.id} takes, has none: {cohort.error}")
         rule = cohort.active.rule or cohort.rule
         rules.append(
             FrozenRule(

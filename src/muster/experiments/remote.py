@@ -41,7 +41,9 @@ class Remote:
             raise Refusal(
                 f"{self.who} answers {reply.status} to a POST: only 303 is followed. Name the address it moved to."
             )
-        raise self._no(reply, "There is nothing at its address (404); is it deployed, and is the address right?")
+        if reply.status == 404:
+            raise Refusal(f"{self.who} has nothing at its address (404); is it deployed, and is the address right?")
+        raise self._no(reply)
 
     async def look(self, run: ExperimentRun, part: Part) -> Outcome:
         """GET what became of a part."""
@@ -51,8 +53,9 @@ class Remote:
         if reply.status in {200, 201}:
             return self._read(reply, wanted="results")
         if reply.status in {404, 410}:
-            raise Unknown(f"{self.who} does not know the call {part.call_id or 'of this run'} ({reply.status}).")
-        raise self._no(reply, "")
+            known_call = f"{self.who} does not know the call {part.call_id} ({reply.status})."
+            raise Unknown(known_call if part.call_id else f"{self.who} does not know this run ({reply.status}).")
+        raise self._no(reply)
 
     def _result_of(self, call_id: str) -> str:
         address = httpx.URL(self.wire.address)
@@ -65,8 +68,9 @@ class Remote:
             raise Trouble(f"{self.who} answered {reply.status} with what is no JSON object; it may have been cut off.")
         status = str(_value(members, "status") or "").lower()
         if status in FAILED:
-            reason = _value(members, "error") or _value(members, "detail") or _value(members, "message") or "no reason"
-            raise Refusal(f"{self.who} says that the run failed: {str(reason)[:500]}")
+            reason = _value(members, "error") or _value(members, "detail") or _value(members, "message")
+            told = f"{self.who} says that the run failed: {str(reason)[:500]}"
+            raise Refusal(told if reason else f"{self.who} says that the run failed, and gives no reason.")
         if "results" in members and status not in GOES_ON:
             try:
                 return Finished(msgspec.json.decode(members["results"], type=list[msgspec.Raw]))
@@ -79,11 +83,9 @@ class Remote:
             return Pending(_done(members), reply.retry_after)
         raise Refusal(f"{self.who} answered {reply.status} without `{wanted}`{reply.excerpt}")
 
-    def _no(self, reply: Reply, not_found: str) -> Exception:
+    def _no(self, reply: Reply) -> Exception:
         if reply.status in {401, 403}:
             return Refusal(f"{self.who} refuses the credentials ({reply.status}); check {self.keys}, then try again.")
-        if reply.status == 404 and not_found:
-            return Refusal(f"{self.who}: {not_found}")
         if reply.status >= 500 or reply.status in TRY_AGAIN:
             return Trouble(f"{self.who} answered {reply.status}.", reply.retry_after)
         return Refusal(f"{self.who} does not take the run ({reply.status}){reply.excerpt}")

@@ -169,14 +169,14 @@ async def take_callback(run_id: str, headers: Mapping[str, str], body: bytes, se
         raise NotFound(f"There is no run {run_id}.")
     job = await job_of_run(run)
     if job is None or job.state not in UNFINISHED or run.snapshot is None or run.phase is Phase.FREEZING:
-        raise Conflict(f"{run_id} waits for no results: it is {job.state if job else 'deleted'}.")
+        raise Conflict(f"{run_id} waits for no results any more.")
     try:
         told = CallbackIn.model_validate(msgspec.json.decode(body))
         encoded = [msgspec.json.encode(result) for result in told.results]
     except (msgspec.MsgspecError, ValidationError, ValueError, RecursionError) as error:
         raise BadRequest(f"The body is no callback ({type(error).__name__}): see the README.") from None
     if told.status == "failed":
-        await _runs().update_one({"_id": run_id}, {"$set": {"failure": told.error or "no reason"}})
+        await _runs().update_one({"_id": run_id}, {"$set": {"failure": told.error or ""}})
         await wake(job.id)
         return await results.stored_count(run)
     if told.part >= len(run.parts):

@@ -103,7 +103,8 @@ class Attempt:
         self.run = found
         if found.failure is not None:
             await self._set({"failure": None})
-            raise Refusal(f"The other side says that the run failed: {found.failure}")
+            told = f"The other side says that the run failed: {found.failure}"
+            raise Refusal(told if found.failure else "The other side says that the run failed, and gives no reason.")
         return found.parts
 
     async def _step(self, backend: Backend, waiting: list[Part]) -> float | None:
@@ -193,7 +194,8 @@ class Attempt:
         hours = self.config.dispatch.timeout_hours
         first = min((part.accepted_at for part in self.run.parts if part.accepted_at), default=since)
         if datetime.now(UTC) - first > timedelta(hours=hours):
-            raise Refusal(f"There are no results after {hours:g} hours; the last trouble: {self.run.last_trouble}.")
+            trouble = f"There are no results after {hours:g} hours; the last trouble: {self.run.last_trouble}"
+            raise Refusal(trouble if self.run.last_trouble else f"There are no results after {hours:g} hours.")
 
     def _done(self) -> int:
         return sum(part.count if part.is_done else part.seen for part in self.run.parts)

@@ -88,7 +88,7 @@ async def freeze(run: ExperimentRun, experiment: Experiment, claimed: Claimed) -
             await _write_made_up(config, run, frozen, claimed)
         at = snapshot.now
     if not frozen.count:
-        raise Conflict(f"{experiment.id} has nobody to run over: {_why_nobody(experiment, frozen)}.")
+        raise Conflict(_nobody(experiment, frozen))
     gone = await _gone_since(frozen.snapshot)
     values = {
         "phase": Phase.SENDING.value,
@@ -204,10 +204,12 @@ async def _gone_since(snapshot: str) -> list[ObjectId]:
     return gone
 
 
-def _why_nobody(experiment: Experiment, frozen: Frozen) -> str:
+def _nobody(experiment: Experiment, frozen: Frozen) -> str:
     if frozen.held_out:
-        return f"all {frozen.held_out:,} are held out"
-    return f"{', '.join(experiment.cohorts)} has no members" if experiment.cohorts else "no profile is left"
+        return f"{experiment.id} has nobody to run over: all {frozen.held_out:,} are held out."
+    if experiment.cohorts:
+        return f"{experiment.id} has nobody to run over: {', '.join(experiment.cohorts)} has no members."
+    return f"{experiment.id} has nobody to run over: no profile is left."
 
 
 def _personas() -> AsyncIOMotorCollection[dict[str, Any]]:

@@ -167,8 +167,8 @@ class NdjsonReader:
                 changes[name] = None if content is None else self._part(name, content)
             elif name not in _IGNORED:
                 suggestion = closest(name, PARTS)
-                hint = f"; did you mean {suggestion}?" if suggestion else "."
-                raise LineError(f"/{name[:100]}: A profile has no such part{hint}")
+                problem = Problem("A profile has no such part.", pointer=f"/{name[:100]}", suggestion=suggestion)
+                raise LineError(_in_place(problem))
         return pii_id, changes
 
     def _part(self, part: str, content: Any) -> Mapping[str, Any]:
@@ -248,7 +248,7 @@ class CsvReader:
                 try:
                     parts.setdefault(part, {})[name] = read(cell)
                 except DoesNotFitError as error:
-                    raise LineError(f"/{part}/{name}: {error}") from None
+                    raise LineError(_in_place(Problem(str(error), pointer=f"/{part}/{name}"))) from None
         changes: dict[str, PartChange] = {}
         for part, values in parts.items():
             normalised = self._fields.read_part(part, values, f"/{part}")
@@ -264,7 +264,9 @@ def _split(name: str) -> tuple[str, str]:
 
 
 def _in_words(problems: list[Problem]) -> str:
-    return "; ".join(
-        f"{problem.pointer}: {problem.detail}" + (f" Did you mean {problem.suggestion}?" if problem.suggestion else "")
-        for problem in problems[:10]
-    )
+    return "; ".join(_in_place(problem) for problem in problems[:10])
+
+
+def _in_place(problem: Problem) -> str:
+    said = f"{problem.pointer} does not fit: {problem.detail}"
+    return f"{said} Did you mean {problem.suggestion}?" if problem.suggestion else said

@@ -59,8 +59,8 @@ async def register_field(project_id: str, name: str, type_: FieldType) -> tuple[
         except DuplicateKeyError:  # another request registered it just now
             found = await FieldDefinition.find_one({"project_id": project_id, "name": name})
     if found is None or found.type != type_:
-        known = found.type if found else "another type"
-        raise Conflict(f"{name} is registered as {known}; a field keeps its type.")
+        known_type = found.type if found else "another type"
+        raise Conflict(f"{name} is registered as {known_type}; a field keeps its type.")
     return found, created
 
 

@@ -125,8 +125,7 @@ class _BuiltLater:
             except errors.EngineError as error:
                 self.error = RuleError(_problem(error, self.node, self.syntax))
             except (*FAILURES, RecursionError, MemoryError, AssertionError) as error:
-                detail = f"This cannot be computed: {error or type(error).__name__}."
-                self.error = RuleError(Problem(detail, self.syntax.span(self.node)))
+                self.error = RuleError(Problem(_not_computed(error), self.syntax.span(self.node)))
         if self.error is not None:
             raise self.error
         return self.built
@@ -218,8 +217,18 @@ def _problem(error: errors.EngineError, node: Node, syntax: Syntax) -> Problem:
         )
     if error.message.startswith("data type mismatch"):
         types = [_type_name(found) for child in children_later(node) if (found := _result_type(child))]
-        return Problem(f"These types do not go together here: {', '.join(types) or 'unknown'}.", span)
-    return Problem(f"This cannot be computed: {error.message}.", span)
+        together = f"These types do not go together here: {', '.join(types)}."
+        return Problem(together if types else "These types do not go together here.", span)
+    return Problem(_not_computed(error), span)
+
+
+def _not_computed(error: BaseException) -> str:
+    match error:
+        case errors.ArithmeticError() | ArithmeticError():
+            return "This cannot be computed: it divides by zero, or its result is out of range."
+        case errors.LookupError() | LookupError():
+            return "This cannot be computed: there is nothing at this place."
+    return "This cannot be computed."
 
 
 def children_later(node: Node) -> list["_BuiltLater"]:
@@ -237,7 +246,7 @@ def _is_part(later: "_BuiltLater") -> bool:
     return engine_type is not None and engine_type.is_object
 
 
-_TYPE_NAMES = {
+TYPE_NAMES = {
     "ARRAY": "a list",
     "BOOLEAN": "true or false",
     "DATETIME": "a date and time",
@@ -252,4 +261,5 @@ _TYPE_NAMES = {
 
 
 def _type_name(engine_type: Any) -> str:
-    return _TYPE_NAMES.get(engine_type.name, f"the part {engine_type.name}")
+    part = f"the part {engine_type.name}"
+    return TYPE_NAMES.get(engine_type.name, part)

@@ -94,7 +94,11 @@ class Checker(OperandReader):
         if self.names(node).is_constant:
             settled = bool(constant_value(self.syntax, node))
             if node.cls is not ast.BooleanExpression:
-                self.warn(node, f"This is always {str(settled).lower()}, whatever the profile.")
+                is_true, is_false = (
+                    "This is always true, whatever the profile.",
+                    "This is always false, whatever the profile.",
+                )
+                self.warn(node, is_true if settled else is_false)
             return Constant(settled, span)
         if node.cls is ast.TernaryExpression and (chosen := self.chosen(node, node)):
             return chosen
@@ -250,8 +254,9 @@ def _field_with_literal(checker: Checker, node: Node, sign: Operator, found: Fie
         checker.warn(node, f"{found.name} is a {found.type}; this comparison can never hold.", _member(checker, node))
         return Constant(sign == "!=", span)
     if not is_a(value, found.type):
-        never = "always" if sign == "!=" else "never"
-        checker.warn(node, f"{found.name} is a {found.type}, and this is not: the comparison is {never} true.")
+        always = f"{found.name} is a {found.type}, and this is not: the comparison is always true."
+        never = f"{found.name} is a {found.type}, and this is not: the comparison is never true."
+        checker.warn(node, always if sign == "!=" else never)
         return Constant(sign == "!=", span)
     return Compare(sign, found, value, span)
 
@@ -266,9 +271,10 @@ def _field_with_field(checker: Checker, node: Node, sign: Operator, left: Field,
     if left.type is not right.type:
         if left.type.is_list and right.type.is_list:
             return None  # two empty lists are equal, whatever they are lists of
-        never = "always" if sign == "!=" else "never"
+        always = f"A {left.type} and a {right.type}: where there is a value, this is always true."
+        never = f"A {left.type} and a {right.type}: where there is a value, this is never true."
         missing = [Compare("==", each, None, span) for each in (left, right)]
-        checker.warn(node, f"A {left.type} and a {right.type}: where there is a value, this is {never} true.")
+        checker.warn(node, always if sign == "!=" else never)
         both = all_of(list(missing), span, derived=True)
         return both if sign == "==" else Not(both, span, derived=True)
     return None if left.type.is_list else CompareFields(sign, left, right, span)
@@ -338,9 +344,9 @@ def _in_case(checker: Checker, node: Node, kind: TextTestKind, cased: Cased, tex
     cased_text = text.lower() if cased.case == "lower" else text.upper()
     if text == cased_text:
         return TextTest(kind, cased.field, text, span, cased.case)
-    others = "capital" if cased.case == "lower" else "small"
-    detail = f"as_{cased.case} has no {others} letters, so it never has {text[:40]!r}."
-    checker.warn(node, detail, cased_text[:40])
+    in_lower = f"as_lower has no capital letters, so it never has {text[:40]!r}."
+    in_upper = f"as_upper has no small letters, so it never has {text[:40]!r}."
+    checker.warn(node, in_lower if cased.case == "lower" else in_upper, cased_text[:40])
     return Constant(value=False, span=span)
 
 

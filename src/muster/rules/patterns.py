@@ -71,8 +71,12 @@ def translate_pattern(pattern: str) -> str:
     try:
         parsed = sre_parser.parse(pattern)
         translated = _sequence(parsed, parsed.state.flags, at_end=True)
-    except (re.error, OverflowError, RecursionError) as error:
-        raise ValueError(str(error)) from error
+    except re.error as error:
+        raise ValueError(error.msg if error.pos is None else f"{error.msg} at position {error.pos}") from error
+    except OverflowError as error:
+        raise ValueError("it repeats something more often than can be counted") from error
+    except RecursionError as error:
+        raise ValueError("its groups and choices are nested too deeply") from error
     _compiled(translated, anchored=True)
     return translated
 

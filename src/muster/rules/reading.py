@@ -204,14 +204,22 @@ def _calls_in_cohort(syntax: Syntax) -> bool:
     return False
 
 
+_HOLDS_FOR = {
+    (): "This rule holds for every profile, whatever its values.",
+    ("lead",): "This rule holds for every profile with a lead, whatever its values.",
+    ("person",): "This rule holds for every profile with a person, whatever its values.",
+    ("company",): "This rule holds for every profile with a company, whatever its values.",
+    ("person", "company"): "This rule holds for every profile with a person and a company, whatever its values.",
+}
+
+
 def _warnings(verdict: Verdict, known: list[Problem], text: str, required: tuple[str, ...]) -> list[Problem]:
     """What is worth a second look about the whole rule."""
     found: list[Problem] = []
     everything = Span.within(text, 0, len(text))
     if verdict.always is not None and not any(problem.span == everything for problem in known):
-        every = "every profile" + (f" with a {' and a '.join(required)}" if required else "")
-        detail = f"This rule holds for {every if verdict.always else 'no profile'}, whatever its values."
-        found.append(Problem(detail, everything))
+        for_none = "This rule holds for no profile, whatever its values."
+        found.append(Problem(_HOLDS_FOR[required] if verdict.always else for_none, everything))
     if {"person", "company"} <= set(required):
         detail = "This uses person and company fields: only profiles that have both parts are considered."
         found.append(Problem(detail, everything))

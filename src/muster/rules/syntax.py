@@ -27,6 +27,9 @@ MAX_TEXT = 310_000  # characters: a text of 300 kB is a fair value, and the scan
 MAX_TOKENS = 2_000  # a list of 1,000 values, or 500 conditions: what can be checked in well under 100 ms
 MAX_DEPTH = 40  # levels; a chain of `and` or `or` is one level, however long
 
+NO_BYTES = "Bytes have no place in a rule: no field holds them."
+UNFINISHED_ESCAPE = r"This text has a backslash that begins no character; a backslash itself is written \\."
+
 
 class Node(Protocol):
     """rule_engine's deferred node: what will be built, of which parts."""
@@ -136,7 +139,8 @@ class _LocatingParser(Parser):  # type: ignore[misc]  # rule_engine has no types
             try:
                 action(symbols)
             except errors.EngineError as error:
-                raise _Located(error.message, start, end) from error
+                is_bytes = isinstance(error, errors.BytesSyntaxError)
+                raise _Located(NO_BYTES if is_bytes else UNFINISHED_ESCAPE, start, end) from error
             if is_node(symbols[0]):
                 self._offsets.setdefault(id(symbols[0]), (start, end))
 
@@ -178,7 +182,7 @@ class _TokenReader:
         token.endlexpos = self.lexer.lexpos
         self.count += 1
         if self.count > MAX_TOKENS:
-            detail = f"the rule has more than {MAX_TOKENS:,} words and signs. Split it into several cohorts"
+            detail = f"The rule has more than {MAX_TOKENS:,} words and signs. Split it into several cohorts."
             raise _Located(detail, token.lexpos, token.endlexpos)
         if token.type == "STRING" and token.value[0] != "r" and "\\" in token.value:
             token.value = _UNKNOWN_ESCAPE.sub(_settle_escape, token.value)
@@ -209,7 +213,7 @@ def parse(text: str, context: Context | None = None) -> Syntax:
         codecs.encode(text, "utf-8")
         root, offsets, tokens = _parser.read(text, context)
     except _Located as error:
-        raise RuleError(Problem(_sentence(error.message), Span.within(text, error.start, error.end))) from error
+        raise RuleError(Problem(error.message, Span.within(text, error.start, error.end))) from error
     except errors.RuleSyntaxError as error:
         raise RuleError(_syntax_problem(text, error)) from error
     except UnicodeEncodeError as error:
@@ -260,7 +264,3 @@ def _syntax_problem(text: str, error: errors.RuleSyntaxError) -> Problem:
 
 def _instead(word: str) -> str | None:
     return {"AND": "and", "OR": "or", "NOT": "not", "IN": "in", "&": "and", "|": "or", "null": None}.get(word)
-
-
-def _sentence(message: str) -> str:
-    return message[:1].upper() + message[1:] + ("" if message.endswith(".") else ".")

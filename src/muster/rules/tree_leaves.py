@@ -316,13 +316,13 @@ class Leaf:
     def duration(self, amount: Any, unit: Any, below: str, name: str) -> timedelta:
         if isinstance(amount, bool) or not isinstance(amount, (int, float)):
             self.fail(f"{below}/{name}", f"{name} is a number.")
-        singular = unit.removesuffix("s") if isinstance(unit, str) else ""
-        if f"{singular}s" not in UNITS:
-            self.fail(f"{below}/unit", f"unit is one of {', '.join(UNITS)}.", closest(f"{singular}s", UNITS))
+        units = f"{unit.removesuffix('s')}s" if isinstance(unit, str) else ""
+        if units not in UNITS:
+            self.fail(f"{below}/unit", f"unit is one of {', '.join(UNITS)}.", closest(units, UNITS))
         try:
-            length: timedelta = amount * UNITS[f"{singular}s"]
+            length: timedelta = amount * UNITS[units]
         except (OverflowError, ValueError):  # too large; NaN
-            self.fail(f"{below}/{name}", f"{name} is not a number of {singular}s that rules can reckon with.")
+            self.fail(f"{below}/{name}", f"{name} is not a number of {units} that rules can reckon with.")
         return length
 
     def last(self, value: Any) -> timedelta:

@@ -18,7 +18,7 @@ from muster.rules.functions import known_functions
 from muster.rules.patterns import translate_pattern
 from muster.rules.problems import Problem, RuleError, Span
 from muster.rules.suggestions import closest
-from muster.rules.syntax import Node, Syntax, children
+from muster.rules.syntax import NO_BYTES, Node, Syntax, children
 
 MAX_NUMBER_DIGITS = 100
 MAX_NUMBER_EXPONENT = 400  # doubles end at 308
@@ -63,7 +63,7 @@ _REFUSED_NAMES = {
 }
 _REFUSED_OPERATORS = {"POW": "**", "BWLSH": "<<", "BWRSH": ">>"}
 _REFUSED_LITERALS = {
-    ast.BytesExpression: "Bytes have no place in a rule: no field holds them.",
+    ast.BytesExpression: NO_BYTES,
     ast.MappingExpression: "A mapping {key: value} has no place in a rule.",
 }
 
@@ -84,8 +84,11 @@ def _problems(syntax: Syntax, registry: Registry) -> Iterator[Problem]:
         if node.cls is ast.FuzzyComparisonExpression and node.args[3].cls is ast.StringExpression:
             patterns += len(node.args[3].args[1]) + 20
             if patterns > MAX_PATTERNS:
-                detail = "The regular expressions of this rule are too many or too long together."
-                yield Problem(f"{detail} Split it into several cohorts.", syntax.span(node))
+                detail = (
+                    "The regular expressions of this rule are too many or too long together. "
+                    "Split it into several cohorts."
+                )
+                yield Problem(detail, syntax.span(node))
                 return
         if node.cls is ast.FunctionCallExpression:
             called.add(id(node.args[1]))
@@ -212,11 +215,12 @@ def _call(node: Node, _variables: frozenset[str], _is_called: bool) -> Iterator[
         else:
             least, most = FUNCTIONS.get(name, (given, given))
         if not least <= given <= most:
-            expected = str(least) if least == most else f"{least} to {most}"
-            yield f"${function.args[1]} takes {expected} argument(s), not {given}.", None
+            one = f"${function.args[1]} takes {least} argument(s), not {given}."
+            several = f"${function.args[1]} takes {least} to {most} arguments, not {given}."
+            yield one if least == most else several, None
     elif function.cls is ast.GetAttributeExpression and function.args[2] in METHODS:
         if given != 1:
-            yield f".{function.args[2]} takes 1 argument, not {given}.", None
+            yield f"The test .{function.args[2]} takes 1 argument, not {given}.", None
     else:
         yield "Only functions like $sum and tests like .starts_with can be called.", None
 

@@ -82,8 +82,8 @@ def checked(schema: type[Schema], values: Mapping[str, object]) -> Schema:
             )
             for found in error.errors()
         ]
-        where = (problems[0].pointer or "").strip("/").capitalize()
-        raise Invalid(f"{where}: {sentence(problems[0].detail)}.", problems) from error
+        field_name = (problems[0].pointer or "").split("/")[-1]
+        raise Invalid(f"The field {field_name} does not fit: {problems[0].detail}.", problems) from error
 
 
 def by_field(

@@ -96,11 +96,23 @@ _BESIDE = (
     *("conditional backref with more than two branches", "bad inline flags: %(1)s"),
 )
 
-WORDS = frozenset({*FieldType, *TYPE_NAMES.values(), *get_args(JobState), "another type"})
-"""What stands in a sentence as a value, and is a word of ours: types and states."""
+FIELDS = (
+    "name",
+    "description",
+    "kind",
+    "members",
+    "agent_ids",
+    "experiment_ids",
+    "api_key",
+    "timezone",
+    "tasks",
+    "title",
+)
+WORDS = frozenset({*FieldType, *TYPE_NAMES.values(), *get_args(JobState), *FIELDS, "another type"})
+"""What stands in a sentence as a value, and is a word of ours: types, states, fields of forms."""
 
 # Where the value of a sentence is called one of these, it is a word.
-_WORD_PLACES = frozenset({"type", "types", "state", "known_type"})
+_WORD_PLACES = frozenset({"type", "types", "state", "known_type", "field_name"})
 
 _WHOLE = re.compile(r"[A-Za-z%`$][^\n]* [^\n]*([.?]|\. \(?%\(\d+\)s\)?|: %\(\d+\)s)")
 _LOGGED = re.compile(r"%[-.\d]*[sdf]")  # the places of a message for the log

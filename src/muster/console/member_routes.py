@@ -115,7 +115,7 @@ async def drift(room: NamedDependency[Room], cohort_id: FromPath[str]) -> Respon
         "drift.html",
         room=room,
         section="cohorts",
-        crumbs=_way(cohort, _("Progress")),
+        crumbs=_way(cohort, _("Progress against the rule")),
         cohort=cohort,
         found=await progress(room.owner, cohort_id),
     )

@@ -182,7 +182,17 @@ def test_no_value_is_lost(code: str, index: int, values: list[str]) -> None:
         ), (said, shown)
 
 
-@pytest.mark.parametrize("said", ["There is no " + "in " * 6_000, "a, " * 6_000, "There is no profile " * 1_000 + "."])
+@pytest.mark.parametrize(
+    "said",
+    [
+        "There is no " + "in " * 6_000,
+        "a, " * 6_000,
+        "There is no profile " * 1_000 + ".",
+        "There is no profile 'P' in PRJ-1. " * 600,
+        "P is not active, " * 1_000,
+        "a profile, " * 1_500 + ".",
+    ],
+)
 def test_a_long_sentence_takes_no_time(said: str) -> None:
     """Its time grows with its length alone: a hundred times as much is far from a second."""
     languages.speak("ar")
@@ -224,8 +234,8 @@ def test_sentences_within_sentences_are_translated() -> None:
             "Identifiant d\u2019ex\u00e9cution\u00a0: x1. Muster a demand\u00e9 4 fois.",
         ),
         (
-            "/lead/score does not fit: This must be a number.; /lead/tags does not fit: This must be a list.",
-            "/lead/score ne convient pas\u00a0: Il faut un nombre.; /lead/tags ne convient pas\u00a0: Il faut une liste.",
+            "/lead/score does not fit: This must be a number. /lead/tags does not fit: This must be a list.",
+            "/lead/score ne convient pas\u00a0: Il faut un nombre. /lead/tags ne convient pas\u00a0: Il faut une liste.",
         ),
     ):
         assert sentences.translated(said) == shown

@@ -23,7 +23,7 @@ from markupsafe import Markup
 from muster.console.languages import LOCALES, language, spoken
 from muster.jobs.documents import JobState
 from muster.rules.building import TYPE_NAMES
-from muster.rules.fields import FieldType
+from muster.rules.fields import PARTS, FieldType
 
 SOURCE = Path(__file__).parents[1]
 SPEAKERS = ("rules", "records", "cohorts", "agents", "experiments", "attio", "webhooks", "projects", "jobs", "api")
@@ -67,13 +67,17 @@ _BESIDE = (
         "unexpected end of escaped utf-16 surrogate pair",
         "unexpected end of hex escape",
     ),
-    "Number out of range",
+    *("Number out of range", "Integer value out of range", "%(1)s - at `%(2)s`"),
     # Python's csv
     *("unexpected end of data", "field larger than field limit (%(1)s)", "%(1)s expected after %(2)s"),
     # a connection that fails
     *("All connection attempts failed", "%(1)s Connection refused", "%(1)s Name or service not known"),
     *("%(1)s Connection reset by peer", "Server disconnected without sending a response."),
-    *("No space left on device", "Permission denied", "Read-only file system"),
+    "peer closed connection without sending complete message body (received %(1)s bytes, expected %(2)s)",
+    "peer closed connection without sending complete message body (incomplete chunked read)",
+    # a file that cannot be used
+    *("No space left on device", "Permission denied", "Read-only file system", "File exists", "Is a directory"),
+    *("Not a directory", "No such file or directory", "Input/output error", "Too many open files"),
     # Python's parser of regular expressions
     *("%(1)s at position %(2)s", "nothing to repeat", "multiple repeat", "min repeat greater than max repeat"),
     *("unterminated character set", "bad character range %(1)s", "bad escape %(1)s", "incomplete escape %(1)s"),
@@ -108,17 +112,19 @@ FIELDS = (
     "tasks",
     "title",
 )
-WORDS = frozenset({*FieldType, *TYPE_NAMES.values(), *get_args(JobState), *FIELDS, "another type"})
-"""What stands in a sentence as a value, and is a word of ours: types, states, fields of forms."""
+WORDS = frozenset({*FieldType, *TYPE_NAMES.values(), *get_args(JobState), *PARTS, *FIELDS, "another type"})
+"""What stands in a sentence as a value, and is a word of ours: types, states, parts, fields of forms."""
 
 # Where the value of a sentence is called one of these, it is a word.
-_WORD_PLACES = frozenset({"type", "types", "state", "known_type", "field_name"})
+_WORD_PLACES = frozenset({"type", "types", "state", "known_type", "part", "field_name"})
 
 _WHOLE = re.compile(r"[A-Za-z%`$][^\n]* [^\n]*([.?]|\. \(?%\(\d+\)s\)?|: %\(\d+\)s)")
 _LOGGED = re.compile(r"%[-.\d]*[sdf]")  # the places of a message for the log
 
 _PLACE = re.compile(r"%\((\d+)\)([sw])")
+_ENDS = re.compile(r"(?<=[.?]) ")  # of a sentence before another
 _DEEPEST = 4  # sentences inside each other
+_MOST_IN_TURN = 30  # sentences or words one after the other; services say ten at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +207,7 @@ def _read(said: str, code: str, depth: int) -> Read | None:
             best = Read(known.with_values([each.text for each in read]), left)
         if not left:
             return best
-    several = _listed(said, code, depth, "; ")
+    several = _in_turn(_ENDS.split(said), code, depth, " ")
     return several if several and (best is None or several.left < best.left) else best
 
 
@@ -209,27 +215,27 @@ def _value(value: str, code: str, depth: int, *, is_word: bool) -> Read:
     """A value within a sentence: a sentence or word itself, a list of such, or somebody's own text, kept apart."""
     if is_word and (word := _words(code).get(value)):
         return Read(word, 0)
-    readings = (_listed(value, code, depth, ", ", is_word=is_word), _read(value, code, depth))
+    comma = "، " if code == "ar" else ", "
+    readings = (
+        _in_turn(value.split(", "), code, depth, comma, are_words=is_word),
+        _read(value, code, depth),
+    )
     if known := [reading for reading in readings if reading is not None]:
         return min(known, key=lambda reading: reading.left)
     is_rtl = language(code).direction == "rtl"
     return Read(f"\N{FIRST STRONG ISOLATE}{value}\N{POP DIRECTIONAL ISOLATE}" if is_rtl else value, len(value))
 
 
-def _listed(said: str, code: str, depth: int, between: str, *, is_word: bool = False) -> Read | None:
+def _in_turn(parts: Sequence[str], code: str, depth: int, between: str, *, are_words: bool = False) -> Read | None:
     """What is said one after the other, if each of it is known."""
-    parts = said.split(between)
     read = []
-    for part in parts if len(parts) > 1 else ():
-        word = _words(code).get(part) if is_word else None
-        found = Read(word, 0) if word else _read(part, code, depth)
+    for part in parts if 1 < len(parts) <= _MOST_IN_TURN else ():
+        word = _words(code).get(part) if are_words else None
+        found = Read(word, 0) if word else _read(part, code, depth - 1)
         if found is None:
             return None
         read.append(found)
-    if not read:
-        return None
-    comma = {", ": "، ", "; ": "؛ "}[between] if code == "ar" else between
-    return Read(comma.join(each.text for each in read), sum(each.left for each in read))
+    return Read(between.join(each.text for each in read), sum(each.left for each in read)) if read else None
 
 
 @cache

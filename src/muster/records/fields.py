@@ -71,5 +71,5 @@ class Fields:
 
     def _unknown(self, part: str, name: str, pointer: str) -> Problem:
         escaped = name.replace("~", "~0").replace("/", "~1")
-        detail = f"{part} has no field {name[:100]!r}; POST /v1/fields registers one."
+        detail = f"A {part} has no field {name[:100]!r}; POST /v1/fields registers one."
         return Problem(detail, f"{pointer}/{escaped}", suggestion=closest(name, self._readers[part]))

@@ -264,7 +264,7 @@ def _split(name: str) -> tuple[str, str]:
 
 
 def _in_words(problems: list[Problem]) -> str:
-    return "; ".join(_in_place(problem) for problem in problems[:10])
+    return " ".join(_in_place(problem) for problem in problems[:10])
 
 
 def _in_place(problem: Problem) -> str:

@@ -4,7 +4,8 @@ Services speak English, to the API and to a log. Here the English sentence is th
 sentences that stand in the source, whose values (`{…}` of an f-string) are `%(1)s`, `%(2)s` in the catalogue
 `locales/<language>/LC_MESSAGES/sentences.po`. A value that may be a sentence itself is translated too; one that is
 always a word of ours, such as a type, is `%(1)w`, and the words stand in the same file with the context "word".
-A sentence that is not there is shown in English, and marked so.
+What libraries say, and what else does not stand in the source, is listed in `locales/beside.txt`. A sentence that is
+not there is shown in English, and marked so.
 `make translations` runs this module, which brings those catalogues up to date with the source.
 """
 
@@ -46,59 +47,6 @@ _SAID_BY = frozenset(
 _NAMES = frozenset({"detail", "said", "sentence", "reason", "who", "keys", "_REFUSED"})
 _LISTS = frozenset({"holdings", "users_of"})  # functions whose answers stand in sentences
 _FEWEST_LETTERS = 4  # a sentence with fewer would be found everywhere
-
-# What pydantic says of a body, and rule-engine of a text; and words that stand in sentences as values.
-_BESIDE = (
-    *("Field required", "Extra inputs are not permitted", "Input should be a valid number", "Input should be %(1)s"),
-    *("String should have at least %(1)s character", "String should have at least %(1)s characters"),
-    *("String should have at most %(1)s characters", "String should match pattern %(1)s"),
-    *("Input should be greater than or equal to %(1)s", "Input should be greater than %(1)s"),
-    *("Input should be less than or equal to %(1)s", "Input should be less than %(1)s"),
-    *("Input should be a valid integer", "Input should be a valid string", "Input should be a valid boolean"),
-    *("List should have at least %(1)s item after validation, not %(2)s", "Input should be a valid list"),
-    *("List should have at most %(1)s items after validation, not %(2)s", "Input should be %(1)s or %(2)s"),
-    *("a lead", "%(1)s leads", "the part %(1)s"),
-    # msgspec, of JSON
-    *("%(1)s (byte %(2)s)", "Input data was truncated", "invalid character", "trailing characters"),
-    *("trailing comma in array", "trailing comma in object", "expected %(1)s", "expected %(1)s or %(2)s"),
-    *("invalid character in unicode escape", "invalid escape character in string", "invalid escaped character"),
-    *(
-        "invalid utf-16 surrogate pair",
-        "unexpected end of escaped utf-16 surrogate pair",
-        "unexpected end of hex escape",
-    ),
-    *("Number out of range", "Integer value out of range", "%(1)s - at `%(2)s`"),
-    # Python's csv
-    *("unexpected end of data", "field larger than field limit (%(1)s)", "%(1)s expected after %(2)s"),
-    # a connection that fails
-    *("All connection attempts failed", "%(1)s Connection refused", "%(1)s Name or service not known"),
-    *("%(1)s Connection reset by peer", "Server disconnected without sending a response."),
-    "peer closed connection without sending complete message body (received %(1)s bytes, expected %(2)s)",
-    "peer closed connection without sending complete message body (incomplete chunked read)",
-    # a file that cannot be used
-    *("No space left on device", "Permission denied", "Read-only file system", "File exists", "Is a directory"),
-    *("Not a directory", "No such file or directory", "Input/output error", "Too many open files"),
-    # Python's parser of regular expressions
-    *("%(1)s at position %(2)s", "nothing to repeat", "multiple repeat", "min repeat greater than max repeat"),
-    *("unterminated character set", "bad character range %(1)s", "bad escape %(1)s", "incomplete escape %(1)s"),
-    *(
-        "bad escape (end of pattern)",
-        "undefined character name %(1)s",
-        "octal escape value %(1)s outside of range 0-0o377",
-    ),
-    *("invalid group reference %(1)s", "cannot refer to an open group", "unknown group name %(1)s", "bad group number"),
-    *("redefinition of group name %(1)s as group %(2)s; was group %(3)s", "bad character in group name %(1)s"),
-    *("cannot refer to group defined in the same lookbehind subpattern", "unexpected end of pattern"),
-    *("unknown extension %(1)s", "unbalanced parenthesis", "missing ), unterminated subpattern", "missing group name"),
-    *("missing ), unterminated comment", "missing %(1)s, unterminated name", "missing flag", "missing -, : or )"),
-    *(
-        "missing %(1)s",
-        "global flags not at the start of the expression",
-        "unknown flag",
-        "look-behind requires fixed-width pattern",
-    ),
-    *("conditional backref with more than two branches", "bad inline flags: %(1)s"),
-)
 
 FIELDS = (
     "name",
@@ -272,7 +220,8 @@ def _file(code: str) -> Path:
 @cache
 def sentences() -> dict[str, list[str]]:
     """Every sentence that services say to who uses the console, with the files that it stands in."""
-    found: dict[str, list[str]] = {text: [] for text in _BESIDE}
+    beside = (LOCALES / "beside.txt").read_text(encoding="utf-8").splitlines()
+    found: dict[str, list[str]] = {text: [] for text in beside if text and not text.startswith("#")}
     for feature in (*SPEAKERS, "console"):
         for path in sorted((SOURCE / feature).rglob("*.py")):
             name = path.relative_to(SOURCE).as_posix()

@@ -117,9 +117,8 @@ async def _webhook(api: httpx.AsyncClient, name: Callable[[str], str]) -> str:
 
 async def _put(api: httpx.AsyncClient, pii_id: str, name: str, place: int) -> None:
     score = (place * 37) % 100
-    await _sent(
-        api.put(f"/v1/leads/{pii_id}", json={"name": name, "score": score, "source": "fair", "tags": ["spring"]})
-    )
+    tags = ["spring", "annual-meeting-of-the-chambers-of-trade"]
+    await _sent(api.put(f"/v1/leads/{pii_id}", json={"name": name, "score": score, "source": "fair", "tags": tags}))
     email = f"{name.split(maxsplit=1)[0].lower()}@example.org" if name != HOSTILE else HOSTILE
     country = ("US", "FR", "SE", "DE")[place % 4]
     await _sent(api.put(f"/v1/contacts/{pii_id}", json={"name": name, "email": email, "country": country}))

@@ -32,7 +32,7 @@ async def build(api: httpx.AsyncClient, name: Callable[[str], str]) -> str:
             attio_record_id=f"attio-{number}",
             attio_object_type="person",
             name=name(("Rae Lind", "Sol Lindgren", "Tea Lindqvist")[number]),
-            local_file_path=f"attio/person/{'lind' * 20}-{number}.json",
+            local_file_path=f"attio/person/{'lindqvist-' * 8 if number == 2 else 'lind-'}{number}.json",
             imported_at=datetime.now(UTC),
             sync_status=state,
             sync_error="Attio has merged it into 9f3c." if state == "error" else None,

@@ -277,6 +277,10 @@ async def test_the_console_in_arabic(chromium: Browser, address: str, api: httpx
         await expect(page.get_by_role("heading", level=1)).to_have_text(HOSTILE)
         assert await page.locator("pre.rule").evaluate("(rule) => getComputedStyle(rule).direction") == "ltr"
         assert await page.locator("table").evaluate("(table) => getComputedStyle(table).direction") == "rtl"
+        asked = page.locator("#pii_id")
+        assert await asked.evaluate("(field) => getComputedStyle(field).direction") == "rtl", "its placeholder is Arabic"
+        await asked.fill("lead-01")
+        assert await asked.evaluate("(field) => getComputedStyle(field).direction") == "ltr"
         await menu.locator("summary").click()
         await page.get_by_role("button", name="Français").click()
         await expect(page.locator("#standing")).to_contain_text("membres")

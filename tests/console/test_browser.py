@@ -278,7 +278,9 @@ async def test_the_console_in_arabic(chromium: Browser, address: str, api: httpx
         assert await page.locator("pre.rule").evaluate("(rule) => getComputedStyle(rule).direction") == "ltr"
         assert await page.locator("table").evaluate("(table) => getComputedStyle(table).direction") == "rtl"
         asked = page.locator("#pii_id")
-        assert await asked.evaluate("(field) => getComputedStyle(field).direction") == "rtl", "its placeholder is Arabic"
+        assert await asked.evaluate("(field) => getComputedStyle(field).direction") == "rtl", (
+            "its placeholder is Arabic"
+        )
         await asked.fill("lead-01")
         assert await asked.evaluate("(field) => getComputedStyle(field).direction") == "ltr"
         await menu.locator("summary").click()

@@ -151,7 +151,8 @@ async def company_of(experiment: Experiment, choice: PersonaChoice, snapshot: Sn
         if cohort.active is None:
             if cohort.run is not None:
                 raise NotYet(f"{cohort_id} is being evaluated for the first time; it has no members yet.")
-            raise Conflict(f"{cohort_id}, whose members {experiment.id} takes, has none: {cohort.error}")
+            none = f"{cohort_id}, whose members {experiment.id} takes, has none."
+            raise Conflict(f"{none} {cohort.error}" if cohort.error else none)
         rule = cohort.active.rule or cohort.rule
         rules.append(
             FrozenRule(

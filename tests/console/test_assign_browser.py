@@ -109,7 +109,7 @@ async def test_from_agents_to_an_assignment_and_back(
         assert (await api.get("/v1/leads/C1")).json()["agent_id"]
 
         await page.get_by_role("button", name="Undo …").click()
-        await page.get_by_role("button", name="Undo", exact=True).click()
+        await page.get_by_role("button", name="Undo the assignment").click()
         await expect(page.get_by_role("heading", name="CAJ-1 taken back")).to_be_visible()
         await undoing.run_job(page.url.rsplit("/", 1)[1])
         await expect(page.locator("#assignment")).to_contain_text("131 leads are back where they were.")

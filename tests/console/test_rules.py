@@ -206,7 +206,7 @@ async def test_a_check_and_a_preview_of_text_and_tree(ada: httpx.AsyncClient, cl
     assert "Python decides this, because arithmetic is decimal in Python" in shown
     ada.cookies.set("muster_language", "fr")
     assert (
-        "Python décide ceci\u00a0: le calcul est décimal"
+        "Python évalue ceci\u00a0: le calcul est décimal"
         in (await ask(ada, "/rules/preview", rule=json.dumps(tree))).text
     )
 

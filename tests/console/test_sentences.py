@@ -234,7 +234,7 @@ def test_sentences_within_sentences_are_translated() -> None:
         ),
         (
             "/lead/score does not fit: This must be a number. /a does not fit: This must be a list.",
-            "/lead/score ne convient pas\u00a0: Il faut un nombre. /a ne convient pas\u00a0: Il faut une liste.",
+            "/lead/score n\u2019est pas valide\u00a0: Il faut un nombre. /a n\u2019est pas valide\u00a0: Il faut une liste.",
         ),
     ):
         assert sentences.translated(said) == shown

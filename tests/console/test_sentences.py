@@ -233,8 +233,8 @@ def test_sentences_within_sentences_are_translated() -> None:
             "Attio a r\u00e9pondu 429 slow\u00a0: il n\u2019a pas envoy\u00e9 de JSON. Muster a demand\u00e9 4 fois.",
         ),
         (
-            "/lead/score does not fit: This must be a number. /a does not fit: This must be a list.",
-            "/lead/score n\u2019est pas valide\u00a0: Il faut un nombre. /a n\u2019est pas valide\u00a0: Il faut une liste.",
+            "/b does not fit: This must be a number. /a does not fit: This must be a list.",
+            "/b n\u2019est pas valide\u00a0: Il faut un nombre. /a n\u2019est pas valide\u00a0: Il faut une liste.",
         ),
     ):
         assert sentences.translated(said) == shown

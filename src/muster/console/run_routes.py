@@ -45,7 +45,7 @@ async def run(
         "run.html",
         room=room,
         section="experiments",
-        crumbs=_way(shown.experiment.name, experiment_id, (_("Run"), "")),
+        crumbs=_way(shown.experiment.name, experiment_id, (run_id, "")),
         shown=shown,
         version=version,
         arm=arm,
@@ -90,7 +90,7 @@ async def summary(room: NamedDependency[Room], experiment_id: FromPath[str], run
         crumbs=_way(
             experiment.name,
             experiment_id,
-            (_("Run"), f"/experiments/{experiment_id}/runs/{run_id}"),
+            (run_id, f"/experiments/{experiment_id}/runs/{run_id}"),
             (_("Results by arm"), ""),
         ),
         found=found,
